@@ -1,0 +1,32 @@
+"""The safety layer for public chatbots on the OpenAI API."""
+
+from __future__ import annotations
+
+from .decision import Action, Decision, Reason
+from .errors import (
+    ContentBlocked,
+    EndpointUnprotected,
+    ModerationUnavailable,
+    NoCurrentTurn,
+    SafetyError,
+    SettingsError,
+    StorageUnavailable,
+)
+from .policy import Policy
+from .turn import Turn, current_turn
+
+__all__ = [
+    "Action",
+    "ContentBlocked",
+    "Decision",
+    "EndpointUnprotected",
+    "ModerationUnavailable",
+    "NoCurrentTurn",
+    "Policy",
+    "Reason",
+    "SafetyError",
+    "SettingsError",
+    "StorageUnavailable",
+    "Turn",
+    "current_turn",
+]

@@ -1,0 +1,182 @@
+"""Who speaks, as a keyed hash: identities, their keys, our session cookie, client addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets as random
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from blake3 import blake3
+from itsdangerous import BadSignature, TimestampSigner
+
+from .errors import SettingsError
+
+__all__ = ["Identity", "Keyring", "Kind", "client_address", "user_reference"]
+
+MIN_SECRET_BYTES = 32
+SESSION_COOKIE = "safety_session"
+SESSION_MAX_AGE = 365 * 24 * 3600
+"""Lifetime of the anonymous session cookie, in seconds."""
+_PURPOSE = "safety_middleware 2026-11-21 {} v1"
+"""BLAKE3 ``derive_key`` contexts: unique to the application and the purpose, as its paper asks."""
+
+
+class Kind(StrEnum):
+    """What an identity was made from; its value begins the safety identifier."""
+
+    USER = "u"
+    SESSION = "s"
+    ADDRESS = "a"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who speaks, with nothing that could be turned back into a name.
+
+    Attributes:
+        kind: User, session or address.
+        safety_identifier: ``<kind>1_`` and 49 characters of ``[A-Za-z0-9_-]``: 6 for the key,
+            43 for the hash. As sent to OpenAI.
+        older: The same identity under the older secrets, newest first.
+    """
+
+    kind: Kind
+    safety_identifier: str
+    older: tuple[str, ...] = ()
+
+
+class _Keys:
+    """The keys derived from one secret, one for each purpose."""
+
+    __slots__ = ("cookie", "draw", "identifier", "key_id", "verdicts")
+
+    def __init__(self, secret: bytes) -> None:
+        self.identifier = _derive(secret, "safety identifier")
+        self.key_id = _text(_derive(secret, "key id")[:4])
+        self.cookie = _derive(secret, "session cookie")
+        self.verdicts = _derive(secret, "verdict cache")
+        self.draw = _derive(secret, "sampling draw")
+
+
+class Keyring:
+    """Makes identities from one secret, and recognises those of older ones.
+
+    Args:
+        secrets: Newest first; each of 32 bytes or more (64 hexadecimal digits will do).
+
+    Raises:
+        SettingsError: If there is no secret or one is too short.
+    """
+
+    def __init__(self, secrets: Sequence[str | bytes]) -> None:
+        raw = [s.encode() if isinstance(s, str) else bytes(s) for s in secrets]
+        if not raw or min(map(len, raw)) < MIN_SECRET_BYTES:
+            raise SettingsError(
+                "secret",
+                f"every secret needs {MIN_SECRET_BYTES} bytes or more"
+                if raw
+                else "no secret is set",
+                "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'",
+            )
+        self._keys = [_Keys(secret) for secret in raw]
+        # itsdangerous wants the newest key last
+        self._signer = TimestampSigner([k.cookie for k in reversed(self._keys)], salt=b"session")
+
+    @property
+    def verdict_key(self) -> bytes:
+        """32 bytes that key the hashes of moderated content."""
+        return self._keys[0].verdicts
+
+    @property
+    def draw_key(self) -> bytes:
+        """32 bytes that key the sampling draw."""
+        return self._keys[0].draw
+
+    def identify(self, kind: Kind, reference: str) -> Identity:
+        """The identity of *reference*, a user id, a session id or a client address."""
+        named, *older = (_identifier(keys, kind, reference) for keys in self._keys)
+        return Identity(kind, named, tuple(older))
+
+    def new_session(self) -> tuple[str, str]:
+        """A new session id and the signed cookie value that carries it."""
+        session = random.token_urlsafe(16)
+        return session, self._signer.sign(session).decode()
+
+    def read_session(self, cookie: str | None) -> str | None:
+        """The session id in a cookie of ours, or None when it is absent, forged or too old."""
+        if not cookie or not cookie.isascii():
+            return None
+        try:
+            return self._signer.unsign(cookie, max_age=SESSION_MAX_AGE).decode()
+        except BadSignature:
+            return None
+
+
+def user_reference(value: object) -> str | None:
+    """A user's id as the string that is hashed; None for nobody.
+
+    Raises:
+        SettingsError: If *value* is not a str, an int, a UUID or None (a bool is no id).
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise SettingsError(
+            "user",
+            f"the callable returned a {type(value).__name__}",
+            "Return the user's id: a str, an int, a UUID, or None for an anonymous request.",
+        )
+    return str(value)
+
+
+def client_address(peer: str | None, forwarded: Iterable[str], trusted_proxies: int) -> str:
+    """The address that limits and anonymous identities go by.
+
+    Args:
+        peer: Address of the connection's other end, or None (a Unix socket).
+        forwarded: The values of every ``X-Forwarded-For`` line, in order.
+        trusted_proxies: How many proxies of the operator's own add to that header. Each appends
+            the address it saw, so that many from the right is the last one nobody can forge.
+
+    Returns:
+        An IPv4 address, an IPv6 network of 64 bits, or ``"unknown"``.
+    """
+    chosen = peer
+    if trusted_proxies:
+        hops = [hop.strip() for line in forwarded for hop in line.split(",")]
+        if len(hops) >= trusted_proxies and _network(hops[-trusted_proxies]) is not None:
+            chosen = hops[-trusted_proxies]
+    return _network(chosen or "") or "unknown"
+
+
+def _network(text: str) -> str | None:
+    bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
+    if bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def _derive(secret: bytes, purpose: str) -> bytes:
+    return blake3(secret, derive_key_context=_PURPOSE.format(purpose)).digest()
+
+
+def _identifier(keys: _Keys, kind: Kind, reference: str) -> str:
+    # the namespace stands inside the hash: user "1" and session "1" have nothing in common
+    named = f"{kind.value}\0{reference}".encode("utf-8", "surrogatepass")
+    return f"{kind.value}1_{keys.key_id}{_text(blake3(named, key=keys.identifier).digest())}"
+
+
+def _text(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()

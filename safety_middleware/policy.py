@@ -1,0 +1,327 @@
+"""The rules of one route: one frozen value, checked once, when the app starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, Self, TypeAlias
+
+from .errors import SettingsError
+
+__all__ = [
+    "CATEGORIES",
+    "CategoryAction",
+    "Hold",
+    "Matcher",
+    "Policy",
+    "ReplyMode",
+]
+
+Hold: TypeAlias = Literal["handler", "model", "reply"]
+ReplyMode: TypeAlias = Literal["off", "whole", "window", "follow"]
+CategoryAction: TypeAlias = Literal["off", "flag", "block", "care"]
+
+CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+"""The categories of OpenAI's ``omni-moderation`` models, as ``types/moderation.py`` names them."""
+
+BODY_METHODS = ("DELETE", "PATCH", "POST", "PUT", "QUERY")
+"""Methods whose requests carry a body: what a route protects unless told otherwise."""
+
+
+class Matcher(Protocol):
+    """What a policy needs of a wordlist; ``safety_middleware.wordlist.Wordlist`` is one."""
+
+    def find(self, text: str, /) -> Any:
+        """Return the first match that blocks, or None."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=True)
+class Policy:
+    """The rules of one route. Fields left unset inherit the app's default policy.
+
+    Attributes:
+        methods: HTTP methods that are protected; ``("*",)`` is all. ``GET`` implies ``HEAD``.
+        max_body_bytes: Bytes read before refusing, as a total. Unset: 262,144 plus room for the
+            images that ``max_images`` and ``max_image_bytes`` allow, in base64.
+        max_input_chars: Longest new text of a turn, in Unicode code points.
+        max_context_chars: Longest history sent along, in Unicode code points.
+        max_images: Most images in a turn; 0 refuses images.
+        max_image_bytes: Largest image, in bytes after decoding.
+        fields: JSON pointers (``/message``) or field names that are user text; None: all strings.
+        client_roles: Roles a client may send in ``messages``.
+        choices: Field name or JSON pointer -> the values allowed there.
+        require_login: Refuse turns without an authenticated user.
+        limits: Turns per identity, in the notation of the ``limits`` library; None switches off.
+        anonymous_limits: The same for identities that are not a logged-in user.
+        address_limits: Turns per client address (IPv6: per /64), whoever speaks.
+        wordlist: True (the app's list), False, or a list of its own.
+        moderation: True, False, or ``"inline"`` to ask the model call for scores as well.
+        hold: What waits for the verdict; None: by tier.
+        sample: Share of turns moderated, 0 to 1; None: by tier.
+        thresholds: Category -> score, 0 to 1, from which it counts; others use OpenAI's own flag.
+        actions: Category (``self-harm*`` for several) -> ``off``, ``flag``, ``block`` or ``care``.
+        on_failure: Moderation away: ``closed`` refuses with 503, ``open`` lets through, on record.
+        reply: How replies are guarded; None: by tier.
+        max_output_tokens: Cap set on model calls (never raised), reasoning tokens included.
+        review: None, ``hold``, ``flagged`` or ``after``.
+        observe: Decide and record everything, refuse nothing.
+
+    Raises:
+        SettingsError: If a value is impossible; it names the field and the remedy.
+    """
+
+    methods: tuple[str, ...] = BODY_METHODS
+    max_body_bytes: int | None = None
+    max_input_chars: int = 4_000
+    max_context_chars: int = 64_000
+    max_images: int = 4
+    max_image_bytes: int = 5_000_000
+    fields: tuple[str, ...] | None = None
+    client_roles: tuple[str, ...] = ("user", "assistant", "tool")
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
+    require_login: bool = False
+    limits: str | None = "20/minute;300/day"
+    anonymous_limits: str | None = "5/minute;50/day"
+    address_limits: str | None = "60/minute"
+    wordlist: bool | Matcher = True
+    moderation: bool | Literal["inline"] = True
+    hold: Hold | None = None
+    sample: float | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
+    actions: Mapping[str, CategoryAction] = field(default_factory=dict[str, CategoryAction])
+    on_failure: Literal["closed", "open"] = "closed"
+    reply: ReplyMode | None = None
+    max_output_tokens: int | None = 4_096
+    review: Literal["hold", "flagged", "after"] | None = None
+    observe: bool = False
+    given: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+
+    def __new__(cls, *_args: object, **fields: object) -> Self:
+        """Remember which fields were given: the others inherit."""
+        policy = super().__new__(cls)
+        object.__setattr__(policy, "given", frozenset(fields))
+        return policy
+
+    def __post_init__(self) -> None:
+        """Check every field and freeze what could change.
+
+        Raises:
+            SettingsError: If a value is impossible.
+        """
+        for name, check in _CHECKS.items():
+            value = check(name, getattr(self, name))
+            object.__setattr__(self, name, value)
+
+    def over(self, default: Policy) -> Policy:
+        """This policy with every field left unset taken from *default*."""
+        inherited = {name: getattr(default, name) for name in default.given}
+        inherited.update({name: getattr(self, name) for name in self.given})
+        return Policy(**inherited)
+
+    @property
+    def body_limit(self) -> int:
+        """Most bytes of a request body that are read, in bytes."""
+        if self.max_body_bytes is not None:
+            return self.max_body_bytes
+        return 262_144 + self.max_images * (self.max_image_bytes * 4 // 3 + 1_024)
+
+    def action_of(self, category: str) -> CategoryAction:
+        """What *category* does when it counts: exact name, then the longest ``*``, then default."""
+        if category in self.actions:
+            return self.actions[category]
+        stars = [p for p in self.actions if p.endswith("*") and category.startswith(p[:-1])]
+        if stars:
+            return self.actions[max(stars, key=len)]
+        return "care" if category.startswith("self-harm") else "block"
+
+
+def policy_fields() -> tuple[str, ...]:
+    """The names an operator may set, in the order of the documentation."""
+    return tuple(f.name for f in dataclasses.fields(Policy) if f.init)
+
+
+def _whole(least: int) -> Callable[[str, Any], int]:
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SettingsError(
+                name,
+                f"{value!r} is not a whole number of {least} or more",
+                f"Try {name}={max(least, 1)}.",
+            )
+        return value
+
+    return check
+
+
+def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(
+            name, f"{value!r} is neither true nor false", f"Set {name} to true or false."
+        )
+    return value
+
+
+def _share(name: str, value: Any) -> float:
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits or not math.isfinite(value) or not 0 <= value <= 1:
+        raise SettingsError(name, f"{value!r} is not a share from 0 to 1", f"Try {name}=0.25.")
+    return float(value)
+
+
+def _one_of(*allowed: str) -> Callable[[str, Any], str]:
+    def check(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise SettingsError(
+                name, f"{value!r} is not known", f"Use one of: {', '.join(allowed)}."
+            )
+        return str(value)
+
+    return check
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    items: tuple[Any, ...] = tuple(value) if _is_listlike(value) else ()
+    if not items or not all(isinstance(item, str) and item for item in items):
+        raise SettingsError(
+            name, f"{value!r} is not a list of names", f'Write it as {name}=("…",).'
+        )
+    return items
+
+
+def _is_listlike(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _methods(name: str, value: Any) -> tuple[str, ...]:
+    names = [item.upper() for item in _names(name, value)]
+    if "GET" in names and "HEAD" not in names:
+        names.append("HEAD")
+    return tuple(dict.fromkeys(names))
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise SettingsError(name, f"{value!r} is not a mapping", f'Write it as {name}={{"…": …}}.')
+    return value
+
+
+def _choices(name: str, value: Any) -> Mapping[str, tuple[Any, ...]]:
+    checked: dict[str, tuple[Any, ...]] = {}
+    for key, allowed in _mapping(name, value).items():
+        if not _is_listlike(allowed) or not tuple(allowed):
+            raise SettingsError(
+                f"{name}.{key}", f"{allowed!r} is not a list of values", "Name at least one value."
+            )
+        checked[key] = tuple(allowed)
+    return MappingProxyType(checked)
+
+
+def _category(name: str, category: str) -> None:
+    stem = category.removesuffix("*")
+    known = (
+        any(c.startswith(stem) for c in CATEGORIES) if category != stem else category in CATEGORIES
+    )
+    if not known:
+        raise SettingsError(
+            f"{name}.{category}",
+            "no such category",
+            f"The categories are: {', '.join(CATEGORIES)}.",
+        )
+
+
+def _thresholds(name: str, value: Any) -> Mapping[str, float]:
+    checked: dict[str, float] = {}
+    for category, score in _mapping(name, value).items():
+        if category not in CATEGORIES:
+            _category(name, category.removesuffix("*"))
+        checked[category] = _share(f"{name}.{category}", score)
+    return MappingProxyType(checked)
+
+
+def _actions(name: str, value: Any) -> Mapping[str, CategoryAction]:
+    action = _one_of("off", "flag", "block", "care")
+    checked: dict[str, Any] = {}
+    for category, what in _mapping(name, value).items():
+        _category(name, category)
+        checked[category] = action(f"{name}.{category}", what)
+    return MappingProxyType(checked)
+
+
+def _limits(name: str, value: Any) -> str:
+    from limits import parse_many  # noqa: PLC0415  # 0.2 s of import, so not by our own import
+
+    try:
+        items = parse_many(value)
+    except ValueError:
+        items = []
+    if not items or any(item.amount < 1 for item in items):
+        raise SettingsError(
+            name,
+            f"{value!r} is not a rate limit",
+            f'Write it as {name}="20/minute;300/day" or None.',
+        )
+    return str(value)
+
+
+def _wordlist(name: str, value: Any) -> bool | Matcher:
+    if not isinstance(value, bool) and not callable(getattr(value, "find", None)):
+        raise SettingsError(name, f"{value!r} is no wordlist", "Use true, false or a Wordlist.")
+    checked: bool | Matcher = value
+    return checked
+
+
+def _moderation(name: str, value: Any) -> bool | str:
+    if not isinstance(value, bool) and value != "inline":
+        raise SettingsError(name, f"{value!r} is not known", 'Use true, false or "inline".')
+    checked: bool | str = value
+    return checked
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "methods": _methods,
+    "max_body_bytes": _optional(_whole(1)),
+    "max_input_chars": _whole(1),
+    "max_context_chars": _whole(0),
+    "max_images": _whole(0),
+    "max_image_bytes": _whole(1),
+    "fields": _optional(_names),
+    "client_roles": _names,
+    "choices": _choices,
+    "require_login": _flag,
+    "limits": _optional(_limits),
+    "anonymous_limits": _optional(_limits),
+    "address_limits": _optional(_limits),
+    "wordlist": _wordlist,
+    "moderation": _moderation,
+    "hold": _optional(_one_of("handler", "model", "reply")),
+    "sample": _optional(_share),
+    "thresholds": _thresholds,
+    "actions": _actions,
+    "on_failure": _one_of("closed", "open"),
+    "reply": _optional(_one_of("off", "whole", "window", "follow")),
+    "max_output_tokens": _optional(_whole(1)),
+    "review": _optional(_one_of("hold", "flagged", "after")),
+    "observe": _flag,
+}

@@ -1,0 +1,195 @@
+"""One turn while it runs: who speaks, under which rules, and what was decided."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from secrets import token_hex
+from threading import Lock
+from typing import Any
+
+from .decision import Decision
+from .errors import ContentBlocked, NoCurrentTurn
+from .identity import Identity
+from .policy import Hold, Policy
+
+__all__ = ["Route", "Turn", "bound", "current_turn", "find_turn"]
+
+_log = logging.getLogger("safety_middleware")
+_current: ContextVar[Turn | None] = ContextVar("safety_middleware_turn", default=None)
+
+
+class Route:
+    """What this process has seen of one protected route.
+
+    Attributes:
+        name: The route's template, mounts included.
+        policy: Its rules.
+        seen_guarded: A turn here has made a guarded model call, so ``hold="model"`` can be kept.
+        blocks_loop: A blocking client was used on the event loop's own thread here; waiting inside
+            the call would stop the loop, so this route waits before its handler.
+    """
+
+    __slots__ = ("blocks_loop", "name", "policy", "seen_guarded")
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.seen_guarded = False
+        self.blocks_loop = False
+
+
+class Turn:
+    """One user message to a protected route, and its reply.
+
+    Attributes:
+        id: ``req_`` and 24 hexadecimal digits; stands in refusals and records.
+        route: The route, with its policy.
+        identity: Who speaks.
+        tier: The identity's tier when the turn began.
+        hold: What waits for the verdict in this turn.
+        admitted: Resolves to the decision about the input, once. Never carries an exception.
+        admit_first: Set by an adapter that admits late: called before a model call is made.
+        ask_again: Gives a decision about the same input by another thread's loop; used where
+            waiting for ``admitted`` would block the loop that has to resolve it.
+        guarded_calls: Model calls made through a guarded client.
+        aborted_calls: Those that were ended because the turn was refused.
+        notes: For the record: name -> number, flag or short word. Never text.
+        started: When the turn began, by ``time.monotonic()``, in seconds.
+    """
+
+    __slots__ = (
+        "_decided",
+        "_ends",
+        "_lock",
+        "aborted_calls",
+        "admit_first",
+        "admitted",
+        "ask_again",
+        "guarded_calls",
+        "hold",
+        "id",
+        "identity",
+        "notes",
+        "route",
+        "started",
+        "tier",
+    )
+
+    def __init__(self, route: Route, identity: Identity | None, *, tier: str = "new") -> None:
+        self.id = f"req_{token_hex(12)}"
+        self.route = route
+        self.identity = identity
+        self.tier = tier
+        self.hold: Hold = "handler"
+        self.admitted: Future[Decision] = Future()
+        self.admit_first: Callable[[], None] | None = None
+        self.ask_again: Callable[[], Future[Decision]] | None = None
+        self.guarded_calls = 0
+        self.aborted_calls = 0
+        self.notes: dict[str, Any] = {}
+        self.started = time.monotonic()
+        self._lock = Lock()
+        self._decided = False
+        self._ends: list[Callable[[], None]] = []
+
+    @property
+    def policy(self) -> Policy:
+        """The rules of this turn."""
+        return self.route.policy
+
+    @property
+    def safety_identifier(self) -> str:
+        """The keyed hash of who speaks, as sent to OpenAI; at most 64 printable ASCII characters.
+
+        Raises:
+            NoCurrentTurn: If the turn has no identity.
+        """
+        if self.identity is None:
+            raise NoCurrentTurn("this turn has no identity")
+        return self.identity.safety_identifier
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The cap on a model call's output, in tokens, reasoning included; None for none."""
+        return self.policy.max_output_tokens
+
+    @property
+    def refusal(self) -> Decision | None:
+        """The refusal, once the input is decided and was not allowed; else None."""
+        if not self.admitted.done():
+            return None
+        decision = self.admitted.result()
+        return None if decision.allowed else decision
+
+    def decide(self, decision: Decision) -> bool:
+        """Decide about the input; the first decision stands. True when this was the first.
+
+        A refusal ends the turn's model calls at once, from whatever thread decides.
+        """
+        with self._lock:
+            if self._decided:
+                return False
+            self._decided = True
+            ends = [] if decision.allowed else self._ends
+            self._ends = []
+        self.admitted.set_result(decision)  # outside the lock: it runs the callbacks of others
+        for end in ends:
+            try:
+                end()
+            except Exception:
+                _log.exception("ending a model call of a refused turn failed")
+        return True
+
+    def on_refused(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Have *end* called once if the turn is refused; returns what takes it back.
+
+        Raises:
+            ContentBlocked: If the turn is refused already.
+        """
+        with self._lock:
+            decided = self._decided
+            if not decided:
+                self._ends.append(end)
+        decision = self.admitted.result() if decided else None
+        if decision is not None and not decision.allowed:
+            raise ContentBlocked(decision)
+
+        def forget() -> None:
+            with self._lock:
+                if end in self._ends:
+                    self._ends.remove(end)
+
+        return forget
+
+
+def current_turn() -> Turn:
+    """The turn this code runs in: a protected request's, or that of ``safety.bind()``.
+
+    Raises:
+        NoCurrentTurn: If there is none. Threads and executors do not inherit it: pass a copied
+            context, or open ``safety.bind()`` there.
+    """
+    turn = _current.get()
+    if turn is None:
+        raise NoCurrentTurn("no turn runs here; open one with safety.bind(user)")
+    return turn
+
+
+def find_turn() -> Turn | None:
+    """The turn this code runs in, or None."""
+    return _current.get()
+
+
+@contextmanager
+def bound(turn: Turn | None) -> Iterator[None]:
+    """Make *turn* the current one inside the block."""
+    token = _current.set(turn)
+    try:
+        yield
+    finally:
+        _current.reset(token)

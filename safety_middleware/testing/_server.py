@@ -1,0 +1,84 @@
+"""A thread with its own event loop that runs an HTTP/1.1 server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+__all__ = ["HOST", "ServerThread"]
+
+HOST = "127.0.0.1"
+_READY_WITHIN = 30.0
+_STOP_WITHIN = 10.0
+_GRACE = 0.05
+
+
+class ServerThread:
+    """Serves from ``start()``, which returns once it listens, to ``stop()``."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        port: int,
+        keep_alive: float,
+    ) -> None:
+        self.port = port
+        self.stopping = False
+        self._handler = handler
+        self._keep_alive = keep_alive
+        self._ready = threading.Event()
+        self._error: OSError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="fake-openai", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve.
+
+        Raises:
+            OSError: If the port is taken.
+        """
+        self._thread.start()
+        self._ready.wait(_READY_WITHIN)
+        if self._error:
+            self._thread.join()
+            raise self._error
+
+    def stop(self) -> None:
+        """End every connection, the loop and the thread."""
+        self.stopping = True
+        if self._loop and self._end and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(_STOP_WITHIN)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        server = web.Server(
+            self._handler,  # type: ignore[arg-type]  # aiohttp's own alias for it is private
+            handler_cancellation=True,
+            keepalive_timeout=self._keep_alive,
+            access_log=None,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, HOST, self.port, backlog=1024)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            self._ready.set()
+            await self._end.wait()
+        except OSError as error:
+            self._error = error
+            self._ready.set()
+        finally:
+            for connection in server.connections:
+                if connection.transport:
+                    connection.transport.abort()
+            await asyncio.sleep(0)
+            await runner.cleanup()

@@ -1,0 +1,82 @@
+"""What we know of an identity, and the tier that follows: pure rules over a value."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Literal, TypeAlias
+
+from .identity import Identity, Kind
+from .policy import Hold
+
+__all__ = ["Standing", "Standings", "Tier", "after_turn", "hold_of", "tier_of"]
+
+Tier: TypeAlias = Literal["new", "known", "watched"]
+
+KNOWN_AFTER = 20
+"""Clean turns after which an identity is known."""
+WATCH_SECONDS = 7 * 24 * 3600.0
+"""How long one blocked turn keeps an identity watched, in seconds."""
+MAX_STANDINGS = 200_000
+
+_HOLDS: dict[Tier, Hold] = {"new": "model", "known": "reply", "watched": "handler"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What we know of an identity.
+
+    Attributes:
+        clean_turns: Turns in a row that were moderated and found clean.
+        last_strike: When a turn of it was last blocked, in Unix seconds; None: never.
+    """
+
+    clean_turns: int = 0
+    last_strike: float | None = None
+
+
+def tier_of(standing: Standing, identity: Identity, now: float) -> Tier:
+    """The tier at *now* (Unix seconds). An address is many people: it is never ``known``."""
+    if standing.last_strike is not None and now - standing.last_strike < WATCH_SECONDS:
+        return "watched"
+    if standing.clean_turns >= KNOWN_AFTER and identity.kind is not Kind.ADDRESS:
+        return "known"
+    return "new"
+
+
+def hold_of(tier: Tier) -> Hold:
+    """What waits for the verdict in *tier*, unless the policy fixes it."""
+    return _HOLDS[tier]
+
+
+def after_turn(standing: Standing, *, clean: bool, blocked: bool, now: float) -> Standing:
+    """The standing after a turn: a blocked one starts over, an unmoderated one changes nothing."""
+    if blocked:
+        return Standing(0, now)
+    return replace(standing, clean_turns=standing.clean_turns + 1) if clean else standing
+
+
+class Standings:
+    """The standings of this process, the least recently seen forgotten first."""
+
+    def __init__(self, size: int = MAX_STANDINGS) -> None:
+        self._table: OrderedDict[str, Standing] = OrderedDict()
+        self._lock = Lock()
+        self._size = size
+
+    def load(self, identity: Identity) -> Standing:
+        """The standing of *identity*, under its newest or an older secret."""
+        for name in (identity.safety_identifier, *identity.older):
+            standing = self._table.get(name)
+            if standing is not None:
+                return standing
+        return Standing()
+
+    def save(self, identity: Identity, standing: Standing) -> None:
+        """Remember *standing*."""
+        with self._lock:
+            self._table[identity.safety_identifier] = standing
+            self._table.move_to_end(identity.safety_identifier)
+            if len(self._table) > self._size:
+                self._table.popitem(last=False)

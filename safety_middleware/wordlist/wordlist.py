@@ -1,0 +1,185 @@
+"""The wordlist an operator holds: immutable, safe to share between threads, cheap to swap."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, TypeVar
+
+from safety_middleware.errors import SettingsError
+
+from .engine import Engine
+from .explanation import Explanation, explain
+from .source import read_lines, read_terms
+from .stream import Stream
+from .term import Match, Term
+
+__all__ = ["LANGUAGES", "Wordlist"]
+
+LANGUAGES: Final = (
+    *("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "zh"),
+)
+"""ISO 639-1 codes of the languages the default list has terms for."""
+
+BLOCKING: Final = 3
+_T = TypeVar("_T")
+
+
+class Wordlist:
+    """Terms compiled into one automaton.
+
+    Args:
+        terms: Terms; a plain string is a word of severity 4 in the category ``profanity``.
+        allow: Words and phrases that are innocent although they hold a term.
+        severity: From which severity on a term counts, 1 to 4. Milder terms are kept and not
+            looked for.
+
+    Raises:
+        SettingsError: If a term or the severity is not valid.
+    """
+
+    __slots__ = ("_allow", "_engines", "_lock", "_severity", "_terms")
+
+    def __init__(
+        self,
+        terms: Iterable[str | Term] = (),
+        allow: Iterable[str] = (),
+        *,
+        severity: int = BLOCKING,
+    ) -> None:
+        if severity not in range(1, 5):
+            raise SettingsError("wordlist", f"severity {severity!r}", "Use 1 to 4.")
+        self._terms = tuple({t.id: t for t in map(_as_term, _several(terms))}.values())
+        self._allow = tuple(dict.fromkeys(_several(allow)))
+        self._severity = severity
+        self._lock = threading.Lock()
+        self._engines = {severity: Engine(self._terms, self._allow, severity)}
+
+    @classmethod
+    def default(
+        cls, languages: Iterable[str] | None = None, *, severity: int = BLOCKING
+    ) -> Wordlist:
+        """The list that ships, for some languages or for all; built once per choice.
+
+        Raises:
+            SettingsError: If a language does not ship; ``LANGUAGES`` are those that do.
+        """
+        chosen = frozenset(LANGUAGES if languages is None else languages)
+        if unknown := sorted(chosen - set(LANGUAGES)):
+            raise SettingsError(
+                "languages", f"{unknown[0]!r} does not ship", f"Use {', '.join(LANGUAGES)}."
+            )
+        return _shipped(chosen, severity)
+
+    @classmethod
+    def load(cls, path: str | Path, *, severity: int = BLOCKING) -> Wordlist:
+        """Read a file of terms: TOML, JSON, CSV, or plain lines for any other suffix.
+
+        Raises:
+            SettingsError: If the file cannot be read or an entry is not valid.
+        """
+        terms, allow = read_terms(path)
+        return cls(terms, allow, severity=severity)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """All terms, those too mild to count as well."""
+        return self._terms
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """The words and phrases that are innocent although they hold a term."""
+        return self._allow
+
+    @property
+    def severity(self) -> int:
+        """From which severity on a term counts."""
+        return self._severity
+
+    def find(self, text: str, severity: int | None = None) -> Match | None:
+        """Find the first term that counts, by its place in the text.
+
+        Args:
+            text: Any string, lone surrogates included.
+            severity: Count terms from here on, instead of from the list's own severity.
+        """
+        found = self._engine(severity).find_all(text)
+        return found[0] if found else None
+
+    def find_all(self, text: str, severity: int | None = None) -> tuple[Match, ...]:
+        """Find every term that counts, in order of place; of nested ones the longest."""
+        return self._engine(severity).find_all(text)
+
+    def blocked(self, text: str) -> bool:
+        """Whether the text holds any term that counts."""
+        return self._engines[self._severity].blocked(text)
+
+    def stream(self) -> Stream:
+        """Begin to check a text that arrives in pieces."""
+        return Stream(self._engines[self._severity])
+
+    def explain(self, text: str) -> Explanation:
+        """Say what was found at any severity, how it was read, and which allow rule applied."""
+        return explain(self._engine(1), text, self._severity)
+
+    def with_terms(self, terms: Iterable[str | Term] = (), allow: Iterable[str] = ()) -> Wordlist:
+        """Return a new list with more terms and allowed phrases; equal ids are replaced."""
+        return Wordlist(
+            (*self._terms, *_several(terms)),
+            (*self._allow, *_several(allow)),
+            severity=self._severity,
+        )
+
+    def without(self, terms: Iterable[str]) -> Wordlist:
+        """Return a new list without some terms, named by id, headword or variant."""
+        gone = {str(name).casefold() for name in _several(terms)}
+        kept = (t for t in self._terms if not gone & {t.id, *(s.casefold() for s in t.spellings)})
+        return Wordlist(kept, self._allow, severity=self._severity)
+
+    def at(self, severity: int) -> Wordlist:
+        """Return the same terms, counted from another severity on."""
+        return Wordlist(self._terms, self._allow, severity=severity)
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __repr__(self) -> str:
+        return f"<Wordlist of {len(self._terms)} terms, from severity {self._severity}>"
+
+    def _engine(self, severity: int | None) -> Engine:
+        wanted = self._severity if severity is None else severity
+        engine = self._engines.get(wanted)
+        if engine is None:
+            with self._lock:
+                if wanted not in self._engines:
+                    self._engines[wanted] = Engine(self._terms, self._allow, wanted)
+                engine = self._engines[wanted]
+        return engine
+
+
+def _as_term(term: str | Term) -> Term:
+    return term if isinstance(term, Term) else Term(text=term)
+
+
+def _several(items: Iterable[_T]) -> Iterable[_T]:
+    """Refuse one string where several are meant: its letters would each become a term."""
+    if isinstance(items, str):
+        raise SettingsError("wordlist", "got one string", "Give a list of strings or terms.")
+    return items
+
+
+@lru_cache(maxsize=16)
+def _shipped(languages: frozenset[str], severity: int) -> Wordlist:
+    folder = files(__package__) / "data" / "terms"
+    return Wordlist(
+        [
+            term
+            for language in LANGUAGES
+            if language in languages
+            for term in read_lines((folder / f"{language}.txt").read_text("utf-8"), language)
+        ],
+        severity=severity,
+    )

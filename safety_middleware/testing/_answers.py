@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "Frame", "Refused", "Stream", "compact", "error_body", "event"]
+__all__ = [
+    "Answer",
+    "Frame",
+    "Refused",
+    "Stream",
+    "compact",
+    "error_body",
+    "event",
+    "refused",
+]
 
 _TYPES = {401: "invalid_request_error", 403: "permission_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
@@ -44,10 +53,12 @@ class Stream:
     Attributes:
         frames: The frames in order.
         early: How many frames leave at once, before the model's first token is due.
+        failed: Makes the dialect's own event of a failed answer from a code and a message.
     """
 
     frames: Iterator[Frame]
     early: int = 0
+    failed: Callable[[str, str], bytes] | None = None
 
 
 class Refused(Exception):  # noqa: N818 (an answer, not a failure of the fake)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from ._answers import Answer, Frame, Stream, compact, event, refused
+from ._bodies import fields_of, images_in, said
 from ._moderation import MODERATION_MODEL, result
 from ._replies import Reply, Said, plan, steps
-from ._texts import images_in, said
 
 __all__ = ["chat"]
 
@@ -23,7 +23,7 @@ def chat(body: Any, number: int, reply: Reply) -> Answer | Stream:
     Raises:
         Refused: With 400, for a request without messages or with an impossible ``n`` or cap.
     """
-    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    fields = fields_of(body)
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise refused("Missing required parameter: 'messages'.", "messages")
@@ -59,7 +59,7 @@ def _choice(index: int, choice: Said) -> dict[str, Any]:
 
 
 def _frames(head: dict[str, Any], fields: dict[str, Any], choices: list[Said]) -> Iterator[Frame]:
-    options = cast("dict[str, Any]", fields.get("stream_options") or {})
+    options = fields_of(fields.get("stream_options"))
     usage = {"usage": None} if options.get("include_usage") else {}
 
     def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -95,7 +95,7 @@ def _moderation(fields: dict[str, Any], choices: list[Said]) -> dict[str, Any]:
     wanted = fields.get("moderation")
     if not wanted:
         return {}
-    model = cast("dict[str, Any]", wanted).get("model") or MODERATION_MODEL
+    model = fields_of(wanted).get("model") or MODERATION_MODEL
     extra = {"type": "moderation_result", "model": model}
     messages = fields["messages"]
     inputs = [{**extra, **result([said(messages)], images_in(messages))}]

@@ -17,7 +17,7 @@ from ._faults import IN_STREAM, Fault
 from ._latency import Latency, draw
 from ._log import Log, Seen
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "in_stream"]
 
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
@@ -73,6 +73,7 @@ class Exchange:
     ) -> web.StreamResponse:
         """Send the frames in the model's time, up to the fault if there is one."""
         due = time.monotonic() + draw(first, self.seen)
+        after = (fault and fault.after_tokens) or 0
         response: web.StreamResponse | None = None
         for number, frame in enumerate(stream.frames):
             if number == stream.early:
@@ -81,8 +82,8 @@ class Exchange:
                 due += draw(interval, self.seen)
                 await self.pause(due - time.monotonic())
             response = response or await self._open()
-            if fault and frame.tokens and self.seen.tokens_sent >= (fault.after_tokens or 0):
-                return await self._break(response, fault)
+            if fault and number >= stream.early and self.seen.tokens_sent >= after:
+                return await self._break(response, fault, stream)
             self.seen.tokens_sent += frame.tokens
             await response.write(frame.data)
             if frame.tokens:
@@ -95,13 +96,10 @@ class Exchange:
     async def fail(self, fault: Fault, whole: Answer) -> web.StreamResponse:
         """Answer with a fault where a whole answer was due."""
         await self.pause(draw(fault.delay, self.seen))
+        if fault.kind in ("truncated", "unfinished"):
+            await self._truncate(whole.body)
+        await self._cut(fault)
         match fault.kind:
-            case "hang":
-                return await self._hang()
-            case "reset":
-                return await self._reset()
-            case "truncated" | "unfinished":
-                return await self._truncate(whole.body)
             case "malformed":
                 return await self.send(whole.body[:-1] + b",")
             case "wrong_shape":
@@ -138,14 +136,13 @@ class Exchange:
         self.seen.status = 200
         return response
 
-    async def _break(self, response: web.StreamResponse, fault: Fault) -> web.StreamResponse:
+    async def _break(
+        self, response: web.StreamResponse, fault: Fault, stream: Stream
+    ) -> web.StreamResponse:
+        await self._cut(fault)
         match fault.kind:
-            case "hang":
-                return await self._hang()
-            case "reset":
-                return await self._reset()
             case "truncated":
-                return await self._close()
+                await self._close()
             case "malformed":
                 await response.write(b'data: {"id":\n\n')
             case "wrong_shape":
@@ -154,8 +151,8 @@ class Exchange:
                 await response.write(event({"type": "error", **fault.error()}))
             case "flat_error_event":
                 await response.write(event(_flat(fault), "error"))
-            case "failed_event":
-                await response.write(event(_failed(fault), "response.failed"))
+            case "failed_event" if stream.failed:
+                await response.write(stream.failed(fault.code or "server_error", fault.message))
             case _:
                 pass
         self.finish()
@@ -168,7 +165,13 @@ class Exchange:
         await response.prepare(self._request)
         self.seen.status = 200
         await response.write(body[: len(body) // 2])
-        return await self._close()
+        await self._close()
+
+    async def _cut(self, fault: Fault) -> None:
+        if fault.kind == "hang":
+            await self._hang()
+        if fault.kind == "reset":
+            await self._reset()
 
     async def _hang(self) -> NoReturn:
         await asyncio.Event().wait()
@@ -178,7 +181,7 @@ class Exchange:
         self.broken = True
         if self._request.transport:
             self._request.transport.close()
-        return await self._hang()
+        await self._hang()
 
     async def _reset(self) -> NoReturn:
         self.broken = True
@@ -186,7 +189,7 @@ class Exchange:
             sock: socket.socket = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
             transport.abort()
-        return await self._hang()
+        await self._hang()
 
 
 def in_stream(fault: Fault) -> bool:
@@ -200,7 +203,7 @@ def _shortened(body: bytes, empty: bool) -> bytes:
     whole: dict[str, Any] = json.loads(body)
     for name in ("results", "choices", "output", "data"):
         if isinstance(whole.get(name), list):
-            items = cast("list[Any]", whole[name])
+            items = cast("list[object]", whole[name])
             whole[name] = [] if empty else items[:-1]
     return compact(whole)
 
@@ -213,7 +216,3 @@ def _flat(fault: Fault) -> dict[str, Any]:
         "param": fault.param,
         "sequence_number": 0,
     }
-
-
-def _failed(fault: Fault) -> dict[str, Any]:
-    return {"type": "response.failed", "sequence_number": 0}

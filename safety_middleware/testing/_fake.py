@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Literal, Self, TypeVar
 
-from aiohttp import web
-
-from ._answers import Answer, Refused, Stream, compact, error_body, refused
-from ._chat import chat
-from ._exchange import Exchange, in_stream
 from ._faults import Failure, Failures, Fault, Kind
 from ._latency import Latency
 from ._log import Log, Seen
-from ._moderation import moderations
 from ._replies import Reply, echo
 from ._server import HOST, ServerThread
+from ._service import Manner, Service
 
 __all__ = ["FakeOpenAI"]
 
 T = TypeVar("T")
 
-_PREFIX = re.compile(r"^(?:/openai/deployments/[^/]+|/openai/v1|/openai|/v1)(?=/)")
 _HEADERS = {
     "openai-organization": "org-fake",
     "openai-version": "2020-10-01",
@@ -41,7 +30,7 @@ _HEADERS = {
 }
 
 
-class FakeOpenAI:
+class FakeOpenAI(Manner):
     """A stand-in for the OpenAI API on the loopback interface, for tests, demos and benchmarks.
 
     ::
@@ -49,16 +38,8 @@ class FakeOpenAI:
         with FakeOpenAI(moderation_latency=0.5) as fake:
             client = OpenAI(base_url=fake.base_url, api_key="any")
 
-    It may be used from any thread. All attributes may be set while it runs, for requests to come.
-
-    Attributes:
-        moderation_latency: Seconds until ``/moderations`` answers.
-        first_token_latency: Seconds until the model's first token.
-        token_interval: Seconds between two tokens; a function is asked before each.
-        reply: What the model says: a text, its chunks, a function of the request's JSON that
-            gives either, or any of these by number of the choice. By default ``reply_tokens``
-            words that begin with what the user said.
-        headers: Headers of every answer; set ``x-ratelimit-*`` here.
+    It serves moderations, chat completions, responses, images, models and safety cases, also
+    under Azure's paths; it takes any key. It may be used from any thread.
     """
 
     def __init__(
@@ -77,28 +58,30 @@ class FakeOpenAI:
         """Take the settings; nothing listens before ``start()``.
 
         Args:
-            moderation_latency: See above.
-            first_token_latency: See above.
-            token_interval: See above.
-            reply: See above.
-            reply_tokens: Length of the default reply.
+            moderation_latency: See ``Manner``.
+            first_token_latency: See ``Manner``.
+            token_interval: See ``Manner``.
+            reply: See ``Manner``; by default words that begin with what the user said.
+            reply_tokens: How many words the default reply has.
             headers: Headers to add to every answer or to replace there.
             port: Port to listen on; 0 takes a free one.
             keep_alive: Seconds after which an idle connection is closed.
             keep: How many of the newest requests stay in the log; ``None`` keeps all.
         """
-        self.moderation_latency = moderation_latency
-        self.first_token_latency = first_token_latency
-        self.token_interval = token_interval
-        self.reply: Reply = echo(reply_tokens) if reply is None else reply
-        self.headers: dict[str, str] = {**_HEADERS, **(headers or {})}
+        super().__init__(
+            moderation_latency=moderation_latency,
+            first_token_latency=first_token_latency,
+            token_interval=token_interval,
+            reply=echo(reply_tokens) if reply is None else reply,
+            headers={**_HEADERS, **(headers or {})},
+            cases={},
+            on_answer=None,
+        )
         self._port = port
         self._keep_alive = keep_alive
         self._log = Log(keep)
         self._failures = Failures()
-        self._numbers = itertools.count(1)
-        self._connections: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
-        self._connected = itertools.count(1)
+        self._service = Service(self, self._log, self._failures)
         self._thread: ServerThread | None = None
 
     # Life
@@ -112,7 +95,8 @@ class FakeOpenAI:
         """
         if self._thread:
             raise RuntimeError("this fake runs already")
-        thread = ServerThread(self._serve, self._port, self._keep_alive)
+        self._service.stopping = False
+        thread = ServerThread(self._service.serve, self._port, self._keep_alive)
         thread.start()
         self._thread = thread
         return self
@@ -121,6 +105,7 @@ class FakeOpenAI:
         """End all connections and free the port; the log stays readable. Twice is fine."""
         thread, self._thread = self._thread, None
         if thread:
+            self._service.stopping = True
             thread.stop()
 
     def __enter__(self) -> Self:
@@ -249,84 +234,21 @@ class FakeOpenAI:
         """End all failures, or those of one endpoint."""
         self._failures.clear(endpoint)
 
-    # Serving
+    # What operators see
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        seen = await self._read(request)
-        exchange = Exchange(request, seen, self._log, self.headers)
-        try:
-            return await self._answer(exchange)
-        except (asyncio.CancelledError, ConnectionError):
-            stopping = self._thread is None or self._thread.stopping
-            seen.aborted = not (exchange.broken or stopping)
-            raise
-        finally:
-            if seen.finished is None or seen.aborted:
-                exchange.finish()
-
-    async def _read(self, request: web.BaseRequest) -> Seen:
-        started = time.monotonic()
-        number = 0
-        if transport := request.transport:  # gone if the client left already
-            number = self._connections.get(transport) or next(self._connected)
-            self._connections[transport] = number
-        raw = await request.content.read()
-        seen = Seen(
-            method=request.method,
-            path=request.path,
-            endpoint=_PREFIX.sub("", request.path),
-            query=request.query_string,
-            headers=request.headers,
-            body=_parse(request.content_type, raw),
-            connection=number,
-            request_id=f"req_{next(self._numbers):032x}",
-            started=started,
-        )
-        self._log.add(seen)
-        return seen
-
-    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
-        seen = exchange.seen
-        fault = self._failures.meeting(seen)
-        if fault and not in_stream(fault):
-            return await exchange.fail(fault, Answer(b"{}"))
-        try:
-            answer = self._respond(seen)
-        except Refused as refusal:
-            return await exchange.send(refusal.answer.body, refusal.answer.status)
-        if isinstance(answer, Stream):
-            return await exchange.stream(
-                answer, self.first_token_latency, self.token_interval, fault
-            )
-        if fault:
-            return await exchange.fail(fault, answer)
-        if seen.endpoint == "/moderations":
-            return await exchange.answer(answer, self.moderation_latency)
-        return await exchange.answer(answer, self.first_token_latency, self.token_interval)
-
-    def _respond(self, seen: Seen) -> Answer | Stream:
-        if not seen.headers.get("api-key") and not _bearer(seen.headers):
-            raise refused("You didn't provide an API key.", status=401)
-        number = int(seen.request_id[4:], 16)
-        match seen.method, seen.endpoint:
-            case "POST", "/moderations":
-                return moderations(seen.body, number)
-            case "POST", "/chat/completions":
-                return chat(seen.body, number, self.reply)
-            case _:
-                message = f"Invalid URL ({seen.method} {seen.path})"
-                return Answer(compact(error_body(404, message)), 404)
-
-
-def _bearer(headers: Mapping[str, str]) -> str:
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _parse(content_type: str, raw: bytes) -> Any:
-    if content_type == "application/json":
-        try:
-            return json.loads(raw)
-        except ValueError:
-            return raw
-    return raw
+    def add_case(
+        self,
+        case: str,
+        safety_identifier: str,
+        notice: Literal["warning", "deactivation"] = "warning",
+        reason: str | None = None,
+    ) -> None:
+        """Let ``/safety/cases/{case}`` report a notice about a safety identifier."""
+        self.cases[case] = {
+            "id": case,
+            "object": "safety.case",
+            "created_at": int(time.time()),
+            "entity_identifier": safety_identifier,
+            "notice": {"type": notice},
+            "reason": reason,
+        }

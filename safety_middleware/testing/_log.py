@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any, TypeVar, cast
 
-from ._texts import said
+from ._bodies import fields_of, said
 
 __all__ = ["Log", "Seen"]
 
@@ -59,15 +59,13 @@ class Seen:
     @property
     def text(self) -> str:
         """The words the request is about: what to moderate, the last message, or the prompt."""
-        if not isinstance(self.body, dict):
-            return ""
-        fields = cast("dict[str, Any]", self.body)
+        fields = fields_of(self.body)
         messages = fields.get("messages")
         if isinstance(messages, list):
-            return said(cast("list[Any]", messages)[-1:])
+            return said(cast("list[object]", messages)[-1:])
         text = fields.get("input", fields.get("prompt"))
         if isinstance(text, list) and self.endpoint == "/responses":
-            return said(cast("list[Any]", text)[-1:])
+            return said(cast("list[object]", text)[-1:])
         return said(text)
 
 
@@ -136,7 +134,7 @@ class Log:
             raise TimeoutError(f"nothing of the kind arrived within {timeout} s") from None
 
     @contextmanager
-    def _waiter(self, wake: Callable[[], object] | None = None) -> Iterator[None]:
+    def _waiter(self, wake: Callable[[], object] | None = None) -> Generator[None]:
         with self._changed:
             self._waiting += 1
             if wake:

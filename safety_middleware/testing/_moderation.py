@@ -11,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from ._answers import Answer, compact, refused
+from ._bodies import fields_of
 
 __all__ = ["CATEGORIES", "MODERATION_MODEL", "WORDS", "moderations", "result"]
 
@@ -73,7 +74,7 @@ def _image_scores(url: str) -> dict[str, float]:
 
 def result(texts: list[str], images: list[str]) -> dict[str, Any]:
     """The moderation result of what belongs together: one message."""
-    scores = dict.fromkeys(CATEGORIES, _QUIET_SCORE)
+    scores: dict[str, float] = dict.fromkeys(CATEGORIES, _QUIET_SCORE)
     for found in [*map(_text_scores, texts), *map(_image_scores, images)]:
         for category, score in found.items():
             scores[category] = max(scores[category], score)
@@ -125,7 +126,7 @@ def moderations(body: Any, number: int) -> Answer:
     Raises:
         Refused: With 400, for input of another form; a list of lists among them.
     """
-    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    fields = fields_of(body)
     match fields.get("input"):
         case str(text):
             results = [_text_result(text)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from ._answers import refused
-from ._texts import said
+from ._bodies import fields_of, said
 
 __all__ = ["Reply", "Said", "echo", "plan"]
 
@@ -43,9 +43,9 @@ def echo(tokens: int) -> Callable[[Any], str]:
     filler = _TOKEN.findall(_FILLER)
 
     def reply(body: Any) -> str:
-        fields = cast("dict[str, Any]", body)
+        fields = fields_of(body)
         heard = fields.get("messages", fields.get("input"))
-        last = cast("list[Any]", heard)[-1:] if isinstance(heard, list) else heard
+        last = cast("list[object]", heard)[-1:] if isinstance(heard, list) else heard
         words = itertools.chain(_TOKEN.findall(f"You said: {said(last)} "), itertools.cycle(filler))
         return "".join(itertools.islice(words, tokens)).rstrip()
 
@@ -64,13 +64,14 @@ def plan(reply: Reply, body: Any, cap: Any, choices: int = 1) -> list[Said]:
 
 
 def _say(reply: Reply, body: Any, cap: int | None, index: int) -> Said:
-    spoken: Any = reply.get(index, "") if isinstance(reply, Mapping) else reply
-    value: str | Sequence[str] = spoken(body) if callable(spoken) else spoken
+    if isinstance(reply, Mapping):
+        return _say(cast("Mapping[int, Any]", reply).get(index, ""), body, cap, index)
+    value = reply(body) if callable(reply) else reply
     tokens = tuple(_TOKEN.findall(value)) if isinstance(value, str) else tuple(value)
     return Said(tokens[:cap], capped=cap is not None and len(tokens) > cap)
 
 
 def steps(choices: list[Said]) -> Iterator[list[tuple[int, str]]]:
-    """The tokens in the order a model streams them: the first of every choice, the second …"""
+    """The tokens in the order a model streams them: every choice's first, every choice's second."""
     for row in itertools.zip_longest(*(choice.tokens for choice in choices)):
         yield [(index, token) for index, token in enumerate(row) if token is not None]

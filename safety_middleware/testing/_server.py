@@ -26,7 +26,6 @@ class ServerThread:
         keep_alive: float,
     ) -> None:
         self.port = port
-        self.stopping = False
         self._handler = handler
         self._keep_alive = keep_alive
         self._ready = threading.Event()
@@ -49,7 +48,6 @@ class ServerThread:
 
     def stop(self) -> None:
         """End every connection, the loop and the thread."""
-        self.stopping = True
         if self._loop and self._end and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(_STOP_WITHIN)
@@ -60,7 +58,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         server = web.Server(
-            self._handler,  # type: ignore[arg-type]  # aiohttp's own alias for it is private
+            self._handler,
             handler_cancellation=True,
             keepalive_timeout=self._keep_alive,
             access_log=None,

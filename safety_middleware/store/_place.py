@@ -1,0 +1,107 @@
+"""Which database a ``store`` URL names, and how it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from safety_middleware.errors import SettingsError
+
+from ._directory import create_once, own_directory
+
+__all__ = ["connect", "locate"]
+
+SQLITE = "sqlite"
+POSTGRES = "postgresql+psycopg"
+_DRIVERS = {
+    "sqlite": SQLITE,
+    "sqlite+pysqlite": SQLITE,
+    "postgres": POSTGRES,
+    "postgresql": POSTGRES,
+    POSTGRES: POSTGRES,
+}
+_FORMS = "Use sqlite:///path/to/safety.db or postgresql://user@host/database"
+BUSY = 10.0
+"""How long SQLite waits for another process's lock, in seconds."""
+
+
+def locate(url: str, base: Path, *, create: bool) -> URL:
+    """The database that *url* names; an SQLite file is made if *create* is set.
+
+    Raises:
+        SettingsError: If the URL can't be used, or its file can't be made or is not there.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # the error would repeat the URL, with its password
+        raise SettingsError("store", "this is not a database URL", _FORMS) from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise SettingsError("store", f"there is no support for {parsed.drivername}", _FORMS)
+    if driver == POSTGRES:
+        return parsed.set(drivername=POSTGRES)
+    name = parsed.database or ":memory:"
+    if parsed.query or parsed.host or name.startswith((":", "file:")):
+        problem = "SQLite needs the path of a file, and nothing else"
+        raise SettingsError("store", problem, _FORMS)
+    path = base.absolute() / name
+    if create:
+        own_directory(path.parent)
+        create_once(path, b"")  # SQLite gives the files beside it the same mode
+    elif not path.is_file():
+        raise SettingsError(
+            "store", f"there is no database at {path}", "Start the app once, or correct the URL"
+        )
+    return URL.create(SQLITE, database=str(path))
+
+
+def connect(url: URL) -> Engine:
+    """An engine for *url*; nothing is opened yet. Its transactions can be made ``immediate``.
+
+    Raises:
+        SettingsError: If the database's driver is not installed.
+    """
+    options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY}
+    if url.drivername == SQLITE:
+        engine = create_engine(url, connect_args={"timeout": BUSY}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    patience = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_name": "safety"}
+    arguments: dict[str, Any] = {k: v for k, v in patience.items() if k not in url.query}
+    arguments["prepare_threshold"] = None  # prepared statements do not survive a pooler
+    try:
+        return create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "store",
+            "PostgreSQL needs the psycopg driver",
+            "Install it with: pip install 'safety-middleware[postgres]'",
+        ) from None
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # sqlite3 by itself opens no transaction before DDL and none before SELECT
+    connection.isolation_level = None
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            break
+        except sqlite3.OperationalError as error:
+            # workers that start together meet here, and SQLite does not wait by itself
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=NORMAL").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # a transaction that reads before it writes can't wait for the lock in between
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -13,6 +13,9 @@ from .errors import (
     StorageUnavailable,
 )
 from .policy import Policy
+from .refusal import Refusal
+from .safety import Safety
+from .settings import Settings
 from .turn import Turn, current_turn
 
 __all__ = [
@@ -24,7 +27,10 @@ __all__ = [
     "NoCurrentTurn",
     "Policy",
     "Reason",
+    "Refusal",
+    "Safety",
     "SafetyError",
+    "Settings",
     "SettingsError",
     "StorageUnavailable",
     "Turn",

@@ -18,9 +18,11 @@ __all__ = [
     "Matcher",
     "Policy",
     "ReplyMode",
+    "Tier",
 ]
 
 Hold: TypeAlias = Literal["handler", "model", "reply"]
+Tier: TypeAlias = Literal["new", "known", "watched"]
 ReplyMode: TypeAlias = Literal["off", "whole", "window", "follow"]
 CategoryAction: TypeAlias = Literal["off", "flag", "block", "care"]
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal, TypeAlias
 
 from .identity import Identity, Kind
-from .policy import Hold
+from .policy import Hold, Tier
 
-__all__ = ["Standing", "Standings", "Tier", "after_turn", "hold_of", "tier_of"]
-
-Tier: TypeAlias = Literal["new", "known", "watched"]
+__all__ = ["Standing", "Standings", "after_turn", "hold_of", "tier_of"]
 
 KNOWN_AFTER = 20
 """Clean turns after which an identity is known."""

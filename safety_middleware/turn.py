@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from secrets import token_hex
 from threading import Lock
 from typing import Any
 
+from blake3 import blake3
+
 from .decision import Decision
 from .errors import ContentBlocked, NoCurrentTurn
 from .identity import Identity
-from .policy import Hold, Policy
+from .policy import Hold, Policy, Tier
+from .verdict import Verdict
 
-__all__ = ["Route", "Turn", "bound", "current_turn", "find_turn"]
+__all__ = ["Findings", "Route", "Turn", "bound", "current_turn", "find_turn"]
 
 _log = logging.getLogger("safety_middleware")
 _current: ContextVar[Turn | None] = ContextVar("safety_middleware_turn", default=None)
@@ -29,18 +33,54 @@ class Route:
     Attributes:
         name: The route's template, mounts included.
         policy: Its rules.
+        scope: Short digest of the rules: routes with equal rules share their limits.
         seen_guarded: A turn here has made a guarded model call, so ``hold="model"`` can be kept.
         blocks_loop: A blocking client was used on the event loop's own thread here; waiting inside
             the call would stop the loop, so this route waits before its handler.
     """
 
-    __slots__ = ("blocks_loop", "name", "policy", "seen_guarded")
+    __slots__ = ("blocks_loop", "name", "policy", "scope", "seen_guarded")
 
     def __init__(self, name: str, policy: Policy) -> None:
         self.name = name
         self.policy = policy
+        self.scope = _scope(policy)
         self.seen_guarded = False
         self.blocks_loop = False
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the checks of one turn found; the record is made from it.
+
+    Attributes:
+        decision: The first finding that refuses, enforced or not; else the plain allow.
+        checked: The checks that were made, in their order.
+        skipped: Check -> why it was not made.
+        categories: The categories that counted in the verdict.
+        scores: Category -> score of the verdict.
+        input_chars: New text, in code points.
+        images: Images of the turn.
+        waited: Seconds the turn waited for its verdict and for nothing else.
+        headers: Headers of the rate limits for the answer.
+        texts: Hashes of the texts to remember as cleared when the verdict is clean.
+    """
+
+    decision: Decision = field(default_factory=Decision)
+    checked: list[str] = field(default_factory=list[str])
+    skipped: dict[str, str] = field(default_factory=dict[str, str])
+    categories: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    input_chars: int = 0
+    images: int = 0
+    waited: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
+    texts: tuple[bytes, ...] = ()
+
+    def add(self, decision: Decision) -> None:
+        """Keep *decision* if nothing was found before it."""
+        if self.decision.allowed:
+            self.decision = decision
 
 
 class Turn:
@@ -58,6 +98,8 @@ class Turn:
             waiting for ``admitted`` would block the loop that has to resolve it.
         guarded_calls: Model calls made through a guarded client.
         aborted_calls: Those that were ended because the turn was refused.
+        verdict: The verdict about the input, once asked for; None while nothing was asked.
+        findings: What the checks found.
         notes: For the record: name -> number, flag or short word. Never text.
         started: When the turn began, by ``time.monotonic()``, in seconds.
     """
@@ -70,6 +112,7 @@ class Turn:
         "admit_first",
         "admitted",
         "ask_again",
+        "findings",
         "guarded_calls",
         "hold",
         "id",
@@ -78,9 +121,10 @@ class Turn:
         "route",
         "started",
         "tier",
+        "verdict",
     )
 
-    def __init__(self, route: Route, identity: Identity | None, *, tier: str = "new") -> None:
+    def __init__(self, route: Route, identity: Identity | None, *, tier: Tier = "new") -> None:
         self.id = f"req_{token_hex(12)}"
         self.route = route
         self.identity = identity
@@ -91,6 +135,8 @@ class Turn:
         self.ask_again: Callable[[], Future[Decision]] | None = None
         self.guarded_calls = 0
         self.aborted_calls = 0
+        self.verdict: Future[Verdict] | None = None
+        self.findings = Findings()
         self.notes: dict[str, Any] = {}
         self.started = time.monotonic()
         self._lock = Lock()
@@ -165,6 +211,12 @@ class Turn:
                     self._ends.remove(end)
 
         return forget
+
+
+def _scope(policy: Policy) -> str:
+    # a list of words has no stable name across processes; every other field has
+    given = sorted((n, repr(getattr(policy, n))) for n in policy.given if n != "wordlist")
+    return blake3(repr(given).encode()).hexdigest(length=6)
 
 
 def current_turn() -> Turn:

@@ -1,0 +1,267 @@
+"""The middleware: binds to the app's routes and takes each protected request through its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from threading import Lock
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from safety_middleware import ContentBlocked, Decision, Safety, SettingsError
+from safety_middleware.flow import arun
+from safety_middleware.guard import Outcome
+from safety_middleware.identity import SESSION_COOKIE, SESSION_MAX_AGE, Kind
+from safety_middleware.marks import reached
+from safety_middleware.refusal import Refusal
+from safety_middleware.safety import engine
+from safety_middleware.turn import Route, Turn, bound
+
+from ._binding import Binding, find_router
+from ._gate import Gate, Headers, guarded_scope, send_refusal
+from ._request import Body, Ports, header, identify
+
+__all__ = ["SafetyMiddleware"]
+
+_log = logging.getLogger("safety_middleware")
+_KEY = "safety_middleware"
+"""The scope's key under which a leaf finds the middleware that the request came through."""
+
+
+class SafetyMiddleware:
+    """Guards the chat routes of an ASGI app: ``app.add_middleware(SafetyMiddleware)``.
+
+    Args:
+        app: The app, or the next middleware.
+        safety: A ready engine to share; else one is made from *settings*.
+        settings: Every field of ``Settings`` and, for the default policy, of ``Policy``. What is
+            not given comes from ``SAFETY_*``, then ``safety.toml``, then the defaults.
+
+    Raises:
+        SettingsError: If a setting is unknown or impossible.
+    """
+
+    def __init__(self, app: ASGIApp, *, safety: Safety | None = None, **settings: Any) -> None:
+        self.app = app
+        self.safety = engine(safety, settings)
+        self._lock = Lock()
+        self._binding: Binding | None = None
+        self._opaque: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; the leaves that are protected know their middleware by the scope."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self.app(scope, receive, self._starting(scope, send))
+            return
+        binding = self._binding
+        if binding is None or binding.grown():
+            self._bind(scope)
+        scope[_KEY] = self
+        if self._opaque is not None:
+            await self._opaque(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _starting(self, scope: Scope, send: Send) -> Send:
+        """Start the engine when the app's own start-up is complete, and stop it after shut-down."""
+
+        async def starting(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                try:
+                    await asyncio.to_thread(self.safety.start)
+                    self._bind(scope)
+                except SettingsError as problem:
+                    await send({"type": "lifespan.startup.failed", "message": str(problem)})
+                    raise
+            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self.safety.aclose()
+            await send(message)
+
+        return starting
+
+    def _bind(self, scope: Scope) -> None:
+        with self._lock:
+            binding = self._binding
+            if binding is None:
+                router = find_router(self.app) or find_router(scope.get("app"))
+                if router is None:
+                    self._opaque = _Opaque(self, self.app)
+                    self._binding = _Unseen()
+                    return
+                binding = Binding(router, self.safety.routes, self._leaf, self._opaque_leaf)
+            if binding.grown():
+                binding.bind()
+                _log.info("protected routes: %s", ", ".join(sorted(binding.names)) or "none")
+            self._binding = binding
+
+    def _leaf(self, route: Route, app: ASGIApp) -> ASGIApp:
+        return _Leaf(self, route, app)
+
+    def _opaque_leaf(self, app: ASGIApp) -> ASGIApp:
+        return _Opaque(self, app)
+
+    async def guard(
+        self, route: Route, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Take one request to a protected route through its turn."""
+        safety = self.safety
+        _asyncio_only()
+        safety.start()
+        turn = Turn(route, None)
+        body = Body(scope, receive, observe=route.policy.observe)
+        identity, address = await identify(safety, scope)
+        decision = await arun(safety.guard.admit(turn, identity, address), Ports(safety, body))
+        method = scope["method"]
+        if route.policy.observe:
+            await self._observed(turn, app, scope, body, send)
+            return
+        added = self._headers(turn, scope)
+        if not decision.allowed:
+            refusal = self._refusal(turn, scope, decision)
+            try:
+                await send_refusal(refusal, added, send)
+            finally:
+                outcome = Outcome(refusal.status, method, disconnected=body.disconnected)
+                safety.finish(turn, outcome)
+            return
+        gate = Gate(turn, send, lambda d: self._refusal(turn, scope, d), added)
+        await self._gated(turn, app, guarded_scope(scope), body, gate)
+
+    async def _gated(self, turn: Turn, app: ASGIApp, scope: Scope, body: Body, gate: Gate) -> None:
+        async def receive() -> Message:
+            return await (gate.receive(body.replay) if body.replayed else body.replay())
+
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        failed = True
+        try:
+            gate.watch()
+            with bound(turn):
+                await app(scope, receive, gate)
+            failed = False
+        except asyncio.CancelledError:
+            if not gate.swallows(before):
+                raise
+            failed = False
+        except Exception as problem:
+            if turn.refusal is None or not _is_block(problem):
+                raise
+            failed = False
+        finally:
+            turn.findings.waited += gate.waited + turn.notes.pop("model_wait_ms", 0.0) / 1000
+            if not failed:
+                await gate.finish()
+            outcome = Outcome(
+                gate.status, scope["method"], disconnected=body.disconnected, failed=failed
+            )
+            self.safety.finish(turn, outcome)
+
+    async def _observed(
+        self, turn: Turn, app: ASGIApp, scope: Scope, body: Body, send: Send
+    ) -> None:
+        failed = True
+        try:
+            with bound(turn):
+                await app(scope, body.replay, send)
+            failed = False
+        finally:
+            self.safety.finish(turn, Outcome(None, scope["method"], failed=failed))
+
+    def _headers(self, turn: Turn, scope: Scope) -> Headers:
+        """What the reply gets besides the app's own: the limits, and a session where there is none."""
+        added = [(n.lower().encode(), v.encode()) for n, v in turn.findings.headers]
+        settings = self.safety.settings
+        if (
+            turn.identity is not None
+            and turn.identity.kind is Kind.ADDRESS
+            and not settings.session
+        ):
+            _, cookie = self.safety.keyring.new_session()
+            secure = "; Secure" if scope.get("scheme") in {"https", "wss"} else ""
+            added.append(
+                (
+                    b"set-cookie",
+                    f"{SESSION_COOKIE}={cookie}; Max-Age={SESSION_MAX_AGE}; Path=/; HttpOnly; "
+                    f"SameSite={settings.cookie_samesite}{secure}".encode(),
+                )
+            )
+        return added
+
+    def _refusal(self, turn: Turn, scope: Scope, decision: Decision) -> Refusal:
+        return self.safety.refusal(turn, decision, header(scope, b"accept"))
+
+
+class _Leaf:
+    """A protected route's app."""
+
+    def __init__(self, middleware: SafetyMiddleware, route: Route, app: ASGIApp) -> None:
+        self.middleware = middleware
+        self.route = route
+        self.app = app
+        self._methods = None if "*" in route.policy.methods else frozenset(route.policy.methods)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get(_KEY) is not self.middleware:
+            await self.app(scope, receive, send)  # this request did not come through it
+            return
+        with reached():
+            if self._methods is None or scope["method"] in self._methods:
+                await self.middleware.guard(self.route, self.app, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+
+class _Opaque:
+    """An ASGI app whose router we can't see: its protected paths are told by the decoded path."""
+
+    def __init__(self, middleware: SafetyMiddleware, app: ASGIApp) -> None:
+        self.middleware = middleware
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = None
+        if scope.get(_KEY) is self.middleware and scope["type"] == "http":
+            route = self._route(scope)
+        with reached():
+            if route is None:
+                await self.app(scope, receive, send)
+            else:
+                await self.middleware.guard(route, self.app, scope, receive, send)
+
+    def _route(self, scope: Scope) -> Route | None:
+        path, root = scope["path"], scope.get("root_path", "")
+        route = self.middleware.safety.routes.of_path(path)
+        if route is None and root and path.startswith(root):
+            route = self.middleware.safety.routes.of_path(path[len(root) :])
+        methods = () if route is None else route.policy.methods
+        return route if "*" in methods or scope["method"].upper() in methods else None
+
+
+class _Unseen(Binding):
+    """Stands for the routes of an app that has none we could see."""
+
+    def __init__(self) -> None:
+        self.names = {}
+
+    def grown(self) -> bool:
+        return False
+
+
+def _asyncio_only() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise SettingsError(
+            "event loop",
+            "it is not asyncio's",
+            "Run the app on asyncio or uvloop; trio is not supported.",
+        ) from None
+
+
+def _is_block(problem: BaseException) -> bool:
+    """Whether an app's error is but our own ``ContentBlocked``, alone or in groups."""
+    if isinstance(problem, BaseExceptionGroup):
+        return all(map(_is_block, problem.exceptions))
+    return isinstance(problem, ContentBlocked)

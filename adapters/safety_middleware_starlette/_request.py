@@ -1,0 +1,226 @@
+"""Reading one request: its body, kept for the app, and who sent it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
+
+from safety_middleware import Decision, Reason, Safety, SettingsError
+from safety_middleware.content import FormField, RawRequest
+from safety_middleware.errors import BadInput
+from safety_middleware.identity import SESSION_COOKIE, Identity, client_address
+from safety_middleware.verdict import wait
+
+__all__ = ["Body", "Ports", "header", "identify"]
+
+SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
+"""Keys under which web apps keep the id of a logged-in user in ``request.session``."""
+_COOKIE = re.compile(rf"(?:^|;\s*){SESSION_COOKIE}=([^;]+)")
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a header, or None. *name* in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+class Body:
+    """A request's body, read ahead and given to the app again, message by message."""
+
+    def __init__(self, scope: Scope, receive: Receive, *, observe: bool) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._observe = observe
+        self._seen: list[Message | Exception] = []
+        self.disconnected = False
+
+    async def read(self, limit: int) -> RawRequest:
+        """Read the whole body.
+
+        Raises:
+            BadInput: If it is longer than *limit* bytes, or the client left half-way.
+        """
+        declared = header(self._scope, b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise BadInput(Reason.BODY_TOO_LARGE)
+        pieces: list[bytes] = []
+        total, more = 0, True
+        while more:
+            message = await self._next()
+            if message["type"] == "http.disconnect":
+                self.disconnected = True
+                raise BadInput(Reason.UNREADABLE_BODY)
+            piece = message.get("body", b"")
+            total += len(piece)
+            if total > limit:
+                raise BadInput(Reason.BODY_TOO_LARGE)
+            pieces.append(piece)
+            more = message.get("more_body", False)
+        return await self._request(b"".join(pieces))
+
+    async def replay(self) -> Message:
+        """The app's ``receive``: what was read, then the server's own."""
+        if not self._seen:
+            return await self._receive()
+        message = self._seen.pop(0)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    @property
+    def replayed(self) -> bool:
+        """True when the app has had everything that was read ahead."""
+        return not self._seen
+
+    async def _next(self) -> Message:
+        try:
+            message = await self._receive()
+        except Exception as problem:
+            # The app's own limits speak through ``receive``. Where we only observe, the app meets
+            # the error itself, where it would have; else it is the app's answer already.
+            if not self._observe:
+                raise
+            self._seen.append(problem)
+            raise BadInput(Reason.UNREADABLE_BODY) from problem
+        self._seen.append(message)
+        return message
+
+    async def _request(self, body: bytes) -> RawRequest:
+        content_type = header(self._scope, b"content-type")
+        return RawRequest(
+            method=self._scope["method"],
+            query=self._scope.get("query_string", b""),
+            content_type=content_type,
+            content_encoding=header(self._scope, b"content-encoding"),
+            body=body,
+            forms=await _app_forms(self._scope, body, content_type),
+        )
+
+
+class Ports:
+    """The I/O of one turn under ASGI: the engine's, and what only a request can do."""
+
+    __slots__ = ("ask", "load_standing", "read_body", "save_standing", "_safety", "write")
+
+    def __init__(self, safety: Safety, body: Body) -> None:
+        self._safety = safety
+        self.ask = safety.ask
+        self.load_standing = safety.load_standing
+        self.save_standing = safety.save_standing
+        self.write = safety.write
+        self.read_body = body.read
+
+    def hit(self, wanted: Any) -> Any:
+        """Count one turn in every bucket."""
+        return self._safety.async_limiter.hit(wanted)
+
+    def wait(self, admitted: Future[Decision]) -> Any:
+        """Wait for the decision about the input."""
+        return wait(admitted)
+
+
+async def identify(safety: Safety, scope: Scope) -> tuple[Identity, Identity]:
+    """Who sent the request, and from which address.
+
+    Raises:
+        SettingsError: If the user can't be told for a reason the operator must mend.
+    """
+    settings = safety.settings
+    user = await _called(settings.user, scope, "user") if settings.user else _known_user(scope)
+    session = None
+    if user is None or user == "":
+        if settings.session is not None:
+            own = await _called(settings.session, scope, "session")
+            session = None if own is None else f"app:{own}"
+        else:
+            session = _our_session(safety, scope)
+    forwarded = [v.decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
+    client = scope.get("client")
+    address = client_address(client[0] if client else None, forwarded, settings.trusted_proxies)
+    return safety.identify(user=user, session=session, address=address)
+
+
+def _our_session(safety: Safety, scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            found = _COOKIE.search(value.decode("latin-1"))
+            if found is not None:
+                return safety.keyring.read_session(found.group(1))
+    return None
+
+
+def _known_user(scope: Scope) -> Any:
+    """The id of whoever Starlette's own middlewares found logged in, or None."""
+    user = scope.get("user")
+    if user is not None and getattr(user, "is_authenticated", False):
+        for name in ("identity", "id", "username", "display_name"):
+            try:
+                value = getattr(user, name, None)
+            except NotImplementedError:  # BaseUser leaves ``identity`` to its subclasses
+                continue
+            if value:
+                return str(value)
+    session = scope.get("session")
+    if isinstance(session, Mapping):
+        for key in SESSION_USER_KEYS:
+            if session.get(key):
+                return str(session[key])
+    return None
+
+
+async def _called(function: Any, scope: Scope, setting: str) -> Any:
+    try:
+        value = function(Request(scope))
+        return await value if inspect.isawaitable(value) else value
+    except AssertionError as problem:
+        missing = next((m for m in ("Session", "Authentication") if m in str(problem)), None)
+        if missing is None:
+            raise
+        raise SettingsError(
+            setting,
+            f"it needs {missing}Middleware, which has not run when SafetyMiddleware asks",
+            f"Put app.add_middleware({missing}Middleware, …) on the next line after "
+            "app.add_middleware(SafetyMiddleware), on the same app: what is added later runs earlier.",
+        ) from problem
+
+
+async def _app_forms(scope: Scope, body: bytes, content_type: str | None) -> Any:
+    """What the app's own parser makes of a form, as the reader that extraction asks."""
+    if content_type is None or not content_type.strip().lower().startswith(_FORMS):
+        return None
+
+    async def once() -> Message:
+        return {"type": "http.request", "body": body}
+
+    fields: list[FormField] = []
+    problem: Exception | None = None
+    try:
+        async with Request(scope, once).form() as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    data = await value.read()
+                    fields.append(FormField(name, data, value.filename, value.content_type))
+                else:
+                    fields.append(FormField(name, value, None, None))
+    except AssertionError:  # python-multipart is not there: the app can't read a form either
+        return None
+    except Exception as unreadable:
+        problem = unreadable
+
+    def read(_body: bytes, _content_type: str) -> Iterable[FormField]:
+        if problem is not None:
+            raise problem
+        return fields
+
+    return read

@@ -1,0 +1,91 @@
+"""The way out: what a finished turn leaves behind, in the standing and in the record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from safety_middleware.decision import Action, Reason
+from safety_middleware.flow import Flow
+from safety_middleware.standing import after_turn
+from safety_middleware.store import Record
+from safety_middleware.turn import Turn
+
+from .steps import LoadStanding, SaveStanding, WriteRecord
+
+__all__ = ["Outcome", "settle"]
+
+STRIKES = frozenset({Reason.CONTENT_BLOCKED})
+"""Reasons that count against who spoke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the reply of a turn ended.
+
+    Attributes:
+        status: HTTP status that was sent, or None when none was.
+        method: HTTP method of the request.
+        disconnected: The client left before the end.
+        failed: The app raised.
+    """
+
+    status: int | None
+    method: str
+    disconnected: bool = False
+    failed: bool = False
+
+
+def settle(turn: Turn, outcome: Outcome) -> Flow[Record]:
+    """Settle a turn whose reply and verdict are both in."""
+    found = turn.findings.decision
+    now = time.time()
+    if turn.identity is not None:
+        standing = yield from LoadStanding(turn.identity)
+        blocked = found.reason in STRIKES and not turn.policy.observe
+        clean = "moderation" in turn.findings.checked and found.allowed
+        later = after_turn(standing, clean=clean, blocked=blocked, now=now)
+        if later != standing:
+            yield from SaveStanding(turn.identity, later)
+    record = _record(turn, outcome, now)
+    yield from WriteRecord(record)
+    return record
+
+
+def _record(turn: Turn, outcome: Outcome, now: float) -> Record:
+    findings, identity = turn.findings, turn.identity
+    decision = findings.decision
+    notes = dict(turn.notes)
+    if notes.get("hold_asked") == "model" and decision.allowed and not turn.guarded_calls:
+        notes["unguarded"] = True  # hold="model" was asked for, and no guarded call was made
+    if outcome.disconnected:
+        notes["disconnected"] = True
+    if outcome.failed:
+        notes["app_failed"] = True
+    return Record(
+        id=turn.id,
+        at=now,
+        route=turn.route.name,
+        method=outcome.method,
+        identity=None if identity is None else identity.safety_identifier,
+        kind=None if identity is None else identity.kind.name.lower(),
+        tier=turn.tier,
+        hold=turn.hold,
+        action=decision.action.value if decision.action is not Action.ALLOW else "allow",
+        reason=decision.reason.value,
+        detail=decision.detail,
+        observed=turn.policy.observe,
+        checked=tuple(findings.checked),
+        skipped=dict(findings.skipped),
+        scores=dict(findings.scores),
+        categories=findings.categories,
+        input_chars=findings.input_chars,
+        images=findings.images,
+        guarded_calls=turn.guarded_calls,
+        aborted_calls=turn.aborted_calls,
+        added_wait_ms=round(findings.waited * 1000, 3),
+        duration_ms=round((time.monotonic() - turn.started) * 1000, 3),
+        status=outcome.status,
+        shown_chars=None,
+        notes=notes,
+    )

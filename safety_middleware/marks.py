@@ -1,0 +1,136 @@
+"""``protect`` and ``exempt``, framework-free: marks on endpoints, and the wrapper that can't be idle."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .errors import EndpointUnprotected, SettingsError
+from .policy import Policy, policy_fields
+from .settings import nearest
+
+__all__ = ["Mark", "exempt", "find_mark", "protect", "reached"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ATTRIBUTE = "__safety_mark__"
+_reached: ContextVar[bool] = ContextVar("safety_middleware_reached", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What ``protect`` or ``exempt`` wrote on an endpoint.
+
+    Attributes:
+        policy: The rules given to ``protect``; None for ``exempt``.
+    """
+
+    policy: Policy | None
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """Note, for the code inside the block, that a middleware guards the endpoint it calls."""
+    token = _reached.set(True)
+    try:
+        yield
+    finally:
+        _reached.reset(token)
+
+
+def find_mark(endpoint: Any) -> Mark | None:
+    """The mark on *endpoint*, on what it wraps, or on the function behind a partial or method."""
+    seen = 0
+    while endpoint is not None and seen < 50:  # noqa: PLR2004  # a chain this long is a loop
+        mark = getattr(endpoint, _ATTRIBUTE, None)
+        if isinstance(mark, Mark):
+            return mark
+        inner = getattr(endpoint, "__wrapped__", None) or getattr(endpoint, "func", None)
+        endpoint = inner or getattr(endpoint, "view_class", None)
+        seen += 1
+    return None
+
+
+def protect(dispatch: str, fields: dict[str, Any]) -> Callable[[F], F]:
+    """A decorator that marks an endpoint as protected, with *fields* of a ``Policy``.
+
+    Args:
+        dispatch: Name of the method through which the framework enters a class-based view.
+        fields: Fields of ``Policy``; the rest is inherited from the app's default policy.
+
+    Raises:
+        SettingsError: If a field is unknown or its value impossible.
+    """
+    for name in fields:
+        if name not in policy_fields():
+            raise SettingsError(
+                f"protect({name}=…)", "no such field", nearest(name, policy_fields())
+            )
+    mark = Mark(Policy(**fields))
+
+    def decorate(endpoint: F) -> F:
+        setattr(endpoint, _ATTRIBUTE, mark)
+        if isinstance(endpoint, type):
+            setattr(endpoint, dispatch, _checked(getattr(endpoint, dispatch)))
+            return endpoint
+        wrapper: F = _checked(endpoint)
+        setattr(wrapper, _ATTRIBUTE, mark)
+        return wrapper
+
+    return decorate
+
+
+def exempt(endpoint: F) -> F:
+    """Mark *endpoint* as never protected, whatever the routes say."""
+    setattr(endpoint, _ATTRIBUTE, Mark(None))
+    return endpoint
+
+
+def _check(endpoint: Any) -> None:
+    if not _reached.get():
+        raise EndpointUnprotected(
+            f"{getattr(endpoint, '__qualname__', 'an endpoint')} is marked with protect, but no "
+            "SafetyMiddleware guards this app: add it with app.add_middleware(SafetyMiddleware), or "
+            "SafetyMiddleware(app) for Flask"
+        )
+
+
+def _checked(endpoint: Any) -> Any:
+    """A wrapper of the same kind and signature that refuses to run unguarded."""
+    if inspect.isasyncgenfunction(endpoint):
+
+        @functools.wraps(endpoint)
+        async def streamed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            _check(endpoint)
+            async with aclosing(endpoint(*args, **kwargs)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+        return streamed
+    if inspect.iscoroutinefunction(endpoint):
+
+        @functools.wraps(endpoint)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            _check(endpoint)
+            return await endpoint(*args, **kwargs)
+
+        return awaited
+    if inspect.isgeneratorfunction(endpoint):
+
+        @functools.wraps(endpoint)
+        def generated(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            _check(endpoint)
+            yield from endpoint(*args, **kwargs)
+
+        return generated
+
+    @functools.wraps(endpoint)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        _check(endpoint)
+        return endpoint(*args, **kwargs)
+
+    return called

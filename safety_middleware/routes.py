@@ -1,0 +1,141 @@
+"""Which routes are protected, by their templates: patterns, marks and their order of precedence."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from .errors import SettingsError
+from .marks import Mark
+from .policy import Policy
+from .settings import DEFAULT_ROUTES
+from .turn import Route
+
+__all__ = ["Routes", "normal"]
+
+_PARAMETER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
+_SLASHES = re.compile(r"/{2,}")
+
+
+def normal(template: str) -> str:
+    """A template with its parameters' names and converters left out: ``/c/{}/messages``."""
+    return _PARAMETER.sub("{}", template)
+
+
+class Routes:
+    """The protected routes of one app.
+
+    Precedence: ``exempt``, ``protect``, an exact pattern, one with ``{}``, the longest ``*``.
+
+    Args:
+        chosen: Pattern -> effective policy; None: the default routes.
+        default: The default policy.
+    """
+
+    def __init__(self, chosen: Mapping[str, Policy] | None, default: Policy) -> None:
+        self.defaulted = chosen is None
+        self._default = default
+        patterns = dict.fromkeys(DEFAULT_ROUTES, default) if chosen is None else dict(chosen)
+        self._exact = {
+            normal(p): (p, rules) for p, rules in patterns.items() if not p.endswith("*")
+        }
+        stars = [(p[:-1], rules) for p, rules in patterns.items() if p.endswith("*")]
+        self._stars = sorted(stars, key=lambda star: len(star[0]), reverse=True)
+        self._known: dict[tuple[str, str], Route] = {}
+        self._met: set[str] = set()
+
+    def of_template(self, template: str, mark: Mark | None = None) -> Route | None:
+        """The protected route that *template* (mounts included) is, or None."""
+        if mark is not None:
+            if mark.policy is None:
+                self._note(template)
+                return None
+            self._note(template)
+            return self._route(template, mark.policy.over(self._default))
+        policy = self._policy(normal(template))
+        return None if policy is None else self._route(template, policy)
+
+    def of_path(self, path: str) -> Route | None:
+        """The protected route that a decoded request *path* falls under, or None.
+
+        For apps whose router we can't see. Some routers fold slashes and drop a trailing one, so
+        a path counts in either reading: one route too many is guarded rather than one too few.
+        """
+        folded = _SLASHES.sub("/", "/" + path)
+        for reading in dict.fromkeys((path, folded, folded.rstrip("/") or "/")):
+            policy = self._policy(reading)
+            if policy is not None:
+                pattern = self._pattern_of(reading)
+                return self._route(pattern, policy)
+        return None
+
+    def below(self, prefix: str) -> bool:
+        """True when a pattern could match something under *prefix* (an app we can't look into)."""
+        stem = normal(prefix).rstrip("/") + "/"
+        exact = any(p.startswith(stem) for p in self._exact)
+        return exact or any(s.startswith(stem) or stem.startswith(s) for s, _ in self._stars)
+
+    def missing(self, templates: Iterable[str]) -> None:
+        """Complain about patterns that were asked for and match nothing.
+
+        Raises:
+            SettingsError: It names the first one and lists the nearest templates.
+        """
+        if self.defaulted:
+            return
+        known = sorted(set(templates))
+        for shape, (pattern, _) in self._exact.items():
+            if shape not in self._met:
+                close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.3) or known[:10]
+                raise SettingsError(
+                    "routes",
+                    f"{pattern!r} matches no route of the app",
+                    f"The nearest are: {', '.join(close) or 'none, the app has no routes'}.",
+                )
+
+    def _policy(self, shape: str) -> Policy | None:
+        if shape in self._exact:
+            self._met.add(shape)
+            return self._exact[shape][1]
+        for pattern, (_, rules) in self._exact.items():
+            if "{}" in pattern and _fits(pattern, shape):
+                self._met.add(pattern)
+                return rules
+        for stem, rules in self._stars:
+            if _starts(stem, shape):
+                return rules
+        return None
+
+    def _pattern_of(self, path: str) -> str:
+        if path in self._exact:
+            return self._exact[path][0]
+        for pattern, (written, _) in self._exact.items():
+            if "{}" in pattern and _fits(pattern, path):
+                return written
+        return next((f"{stem}*" for stem, _ in self._stars if _starts(stem, path)), path)
+
+    def _note(self, template: str) -> None:
+        self._met.add(normal(template))
+
+    def _route(self, name: str, policy: Policy) -> Route:
+        route = Route(name, policy)
+        return self._known.setdefault((name, route.scope), route)
+
+
+def _fits(pattern: str, shape: str) -> bool:
+    ours, theirs = pattern.split("/"), shape.split("/")
+    return len(ours) == len(theirs) and all(
+        a in {"{}", b} for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _starts(stem: str, shape: str) -> bool:
+    """Whether *shape* continues *stem*, a pattern without its star: ``/chat/`` needs more."""
+    ours, theirs = normal(stem).split("/"), shape.split("/")
+    *whole, last = ours
+    return (
+        len(theirs) >= len(ours)
+        and all(a in {"{}", b} for a, b in zip(whole, theirs, strict=False))
+        and theirs[len(whole)].startswith(last)
+    )

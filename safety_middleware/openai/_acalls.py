@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from safety_middleware.turn import Turn
 
-from ._calls import base_stream, refuse
+from ._blocked import refuse
+from ._calls import base_stream
 
 __all__ = ["AsyncCall"]
 

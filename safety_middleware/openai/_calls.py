@@ -15,27 +15,17 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from safety_middleware.errors import ContentBlocked
 from safety_middleware.turn import Turn
 
-__all__ = ["Call", "base_stream", "refuse", "unheld"]
+from ._blocked import refuse
+
+__all__ = ["Call", "base_stream", "unheld"]
 
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
 _calling: ContextVar[Call | None] = ContextVar("safety_middleware_call", default=None)
-
-
-def refuse(turn: Turn) -> None:
-    """Go on only if *turn* is not refused.
-
-    Raises:
-        ContentBlocked: If it is.
-    """
-    refusal = turn.refusal
-    if refusal is not None:
-        raise ContentBlocked(refusal) from None
 
 
 class Call:
@@ -153,7 +143,7 @@ def watch(response: Any) -> Any:
 def _watch_stream(stream: Any) -> None:
     if "write" in getattr(stream, "__dict__", {"write": None}):
         return
-    write: Callable[..., None] = type(stream).write
+    kind = cast("Any", type(stream))
     found = weakref.ref(stream)  # a connection that holds itself would be closed late
 
     def told(buffer: bytes, timeout: float | None = None) -> None:
@@ -161,7 +151,7 @@ def _watch_stream(stream: Any) -> None:
         call = _calling.get()
         if call is not None:
             call.connected(here)
-        write(here, buffer, timeout)
+        kind.write(here, buffer, timeout)
 
     stream.write = told
 

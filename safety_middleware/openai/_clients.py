@@ -104,8 +104,8 @@ def guard(client: T, unbound: Unbound | None) -> T:
         SettingsError: If *unbound* is impossible.
         TypeError: If *client* is none of the SDK's.
     """
-    given: object = client
-    if not isinstance(given, openai.OpenAI | openai.AsyncOpenAI):
+    kinds: Any = (openai.OpenAI, openai.AsyncOpenAI)
+    if not isinstance(client, kinds):
         raise TypeError(f"{type(client).__name__} is no OpenAI client; AsyncOpenAI and Azure's are")
     # the SDK has no public name for the HTTP client it was given or made
     inner: Any = getattr(client, "_client")  # noqa: B009
@@ -126,8 +126,7 @@ def _guarded_copy(inner: Any, unbound: Unbound | None) -> Any:
         return inner
     guarded = copy.copy(inner)
     if hasattr(inner, "__del__"):  # else the copy's end would close the original's connections
-        kind = type(inner)
-        guarded.__class__ = type(kind.__name__, (kind,), {"__del__": lambda _: None})
+        guarded.__class__ = _without_end(type(inner))
     seam = Seam(unbound)
     # bound to the copy, or what the app itself put in their place
     build, send = guarded.build_request, guarded.send
@@ -146,3 +145,11 @@ def _guarded_copy(inner: Any, unbound: Unbound | None) -> Any:
     guarded.safety_seam = seam
     guarded.safety_original = inner  # lives as long as its connections are used
     return guarded
+
+
+def _without_end(kind: Any) -> Any:
+    class Copy(kind):  # type: ignore[misc]  # the app's own class
+        def __del__(self) -> None:
+            pass
+
+    return Copy

@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from safety_middleware import verdict
+from safety_middleware.errors import ContentBlocked
 from safety_middleware.turn import Turn, find_turn
 
 from ._acalls import AsyncCall
-from ._calls import Call, refuse, unheld
+from ._blocked import blocked_answer, refuse
+from ._calls import Call, unheld
 from ._endpoints import SAFETY_HEADER, Endpoint, endpoint_of
 from ._rewrite import Marks
 from ._unbound import Unbound, unbound_identifier
 
 __all__ = ["Seam"]
 
-_MARK = "safety_middleware"
-"""Request extension: as what kind of model call the request went through ``build``."""
+_PASSED = "safety_middleware"
+"""Request extension: the ``_Passed`` of a model call that ``build`` has seen."""
+
+
+class _Passed(NamedTuple):
+    """What a request was marked as, and for which turn."""
+
+    endpoint: Endpoint
+    turn: Turn | None
 
 
 class Seam:
@@ -38,17 +47,19 @@ class Seam:
         """Build a request; a model call gets its identifier and cap.
 
         Raises:
+            ContentBlocked: If the turn is refused already.
             NoCurrentTurn: Outside a turn, if that is to raise.
             SafetyError: If the body can't be read.
         """
         endpoint = endpoint_of(method, str(url))
         if endpoint is None:
             return build(method, url, **arguments)
-        marks = self._marks()
+        turn = find_turn()
+        marks = self._marks(turn)
         if marks is not None:
             marks.apply(endpoint, arguments)
         request = build(method, url, **arguments)
-        request.extensions[_MARK] = endpoint
+        request.extensions[_PASSED] = _Passed(endpoint, turn)
         content = arguments.get("content")
         if marks is not None and isinstance(content, bytes):
             request.headers["content-length"] = str(len(content))  # one the app sent is wrong now
@@ -60,19 +71,22 @@ class Seam:
         Raises:
             ContentBlocked: If the turn is refused, before or while the call is made.
         """
-        endpoint = endpoint_of(request.method, request.url.path)
-        if endpoint is not None and request.extensions.get(_MARK) is not endpoint:
-            body = request.read() if endpoint.in_body else b""
-            request = self._remade(endpoint, request, body)
         turn = find_turn()
+        endpoint = endpoint_of(request.method, request.url.path)
+        if endpoint is not None and request.extensions.get(_PASSED) != (endpoint, turn):
+            body = request.read() if endpoint.in_body else b""
+            request = self._remade(endpoint, turn, request, body)
         if endpoint is None or turn is None:
             return unheld(send, request, stream, options)
-        if _must_wait(turn):
-            _wait(turn)
-        refuse(turn)
-        if turn.admitted.done():
-            return unheld(send, request, stream, options)
-        return Call(turn).run(send, request, stream, options)
+        try:
+            if _must_wait(turn):
+                _wait(turn)
+            refuse(turn)
+            if turn.admitted.done():
+                return unheld(send, request, stream, options)
+            return Call(turn).run(send, request, stream, options)
+        except ContentBlocked as blocked:
+            return blocked_answer(request, blocked)
 
     async def asend(
         self, send: Callable[..., Awaitable[Any]], request: Any, stream: bool, options: Any
@@ -82,35 +96,40 @@ class Seam:
         Raises:
             ContentBlocked: If the turn is refused, before or while the call is made.
         """
-        endpoint = endpoint_of(request.method, request.url.path)
-        if endpoint is not None and request.extensions.get(_MARK) is not endpoint:
-            body = await request.aread() if endpoint.in_body else b""
-            request = self._remade(endpoint, request, body)
         turn = find_turn()
+        endpoint = endpoint_of(request.method, request.url.path)
+        if endpoint is not None and request.extensions.get(_PASSED) != (endpoint, turn):
+            body = await request.aread() if endpoint.in_body else b""
+            request = self._remade(endpoint, turn, request, body)
         if endpoint is None or turn is None:
             return await send(request, stream=stream, **options)
-        if _must_wait(turn):
-            began = time.monotonic()
-            await verdict.wait(turn.admitted)
-            _note_wait(turn, began)
-        refuse(turn)
-        if turn.admitted.done():
-            return await send(request, stream=stream, **options)
-        return await AsyncCall(turn).run(send, request, stream, options)
+        try:
+            if _must_wait(turn):
+                began = time.monotonic()
+                await verdict.wait(turn.admitted)
+                _note_wait(turn, began)
+            refuse(turn)
+            if turn.admitted.done():
+                return await send(request, stream=stream, **options)
+            return await AsyncCall(turn).run(send, request, stream, options)
+        except ContentBlocked as blocked:
+            return blocked_answer(request, blocked)
 
-    def _marks(self) -> Marks | None:
-        turn = find_turn()
+    def _marks(self, turn: Turn | None) -> Marks | None:
+        """What a model call of *turn* must carry; None for nothing."""
         if turn is None:
             identifier = unbound_identifier(self._unbound)
             return None if identifier is None else Marks(identifier, None)
+        if turn.admit_first is not None:
+            turn.admit_first()
+        refuse(turn)
         identity = turn.identity
-        return Marks(
-            None if identity is None else identity.safety_identifier, turn.max_output_tokens
-        )
+        identifier = None if identity is None else identity.safety_identifier
+        return Marks(identifier, turn.max_output_tokens)
 
-    def _remade(self, endpoint: Endpoint, request: Any, body: bytes) -> Any:
-        """A model call that was built elsewhere, with what it must carry."""
-        marks = self._marks()
+    def _remade(self, endpoint: Endpoint, turn: Turn | None, request: Any, body: bytes) -> Any:
+        """A model call that was built elsewhere or for another turn, with what it must carry."""
+        marks = self._marks(turn)
         if marks is None:
             return request
         if endpoint.identifier == "header" and marks.identifier is not None:
@@ -118,8 +137,8 @@ class Seam:
         if not endpoint.in_body:
             return request
         headers = request.headers.copy()
-        headers.pop("content-length", None)
-        headers.pop("transfer-encoding", None)
+        for framing in ("content-length", "transfer-encoding"):
+            headers.pop(framing, None)
         return type(request)(
             request.method,
             request.url,
@@ -130,11 +149,9 @@ class Seam:
 
 
 def _must_wait(turn: Turn) -> bool:
-    """Count the call, have the turn admitted where that is still to come, and see who waits."""
+    """Count the call; whether it has to wait for the verdict."""
     turn.guarded_calls += 1
     turn.route.seen_guarded = True
-    if turn.admit_first is not None:
-        turn.admit_first()
     return turn.hold == "model" and not turn.admitted.done()
 
 

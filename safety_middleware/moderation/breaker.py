@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from threading import Lock
 
-__all__ = ["Breaker", "Change"]
+__all__ = ["Breaker"]
 
 
-class Change(Enum):
-    """What an outcome changed."""
+class _Second:
+    """What became of the calls of one second."""
 
-    NONE = "none"
-    OPENED = "opened"
-    CLOSED = "closed"
+    __slots__ = ("answers", "began", "failures")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.answers = 0
+        self.failures = 0
 
 
 class Breaker:
@@ -51,11 +53,15 @@ class Breaker:
         self._rest = rest
         self._clock = clock
         self._lock = Lock()
-        # one entry a second at most, so that the deque stays short under any load
-        self._seen: deque[list[float]] = deque()
+        self._seen: deque[_Second] = deque()
         self._open = False
         self._probing = False
         self._next = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether it is open: resting, or waiting for what a probe tells."""
+        return self._open
 
     def rests(self) -> bool:
         """Whether a request would be turned away now; takes no probe."""
@@ -75,41 +81,38 @@ class Breaker:
             self._next = now + self._rest
             return True
 
-    def succeeded(self) -> Change:
+    def succeeded(self) -> None:
         """Count an answer of the service."""
         with self._lock:
-            if self._open:
-                # an answer to what was sent before it opened says nothing about now
-                if not self._probing:
-                    return Change.NONE
+            if not self._open:
+                self._count(1, 0)
+            elif self._probing:
                 self._open = self._probing = False
                 self._seen.clear()
-                return Change.CLOSED
-            self._count(1, 0)
-            return Change.NONE
+            # else: an answer to what was sent before it opened says nothing about now
 
-    def failed(self) -> Change:
-        """Count a failure of the service."""
+    def failed(self) -> bool:
+        """Count a failure of the service; return whether that opened it."""
         with self._lock:
             if self._open:
                 if self._probing:
                     self._probing = False
                     self._next = self._clock() + self._rest
-                return Change.NONE
+                return False
             self._count(0, 1)
-            failures = sum(entry[2] for entry in self._seen)
-            answers = sum(entry[1] for entry in self._seen)
+            failures = sum(second.failures for second in self._seen)
+            answers = sum(second.answers for second in self._seen)
             if failures < self._failures or answers > failures:
-                return Change.NONE
+                return False
             self._open = True
             self._next = self._clock() + self._rest
-            return Change.OPENED
+            return True
 
     def _count(self, answers: int, failures: int) -> None:
         now = self._clock()
-        while self._seen and self._seen[0][0] <= now - self._window:
+        while self._seen and self._seen[0].began <= now - self._window:
             self._seen.popleft()
-        if not self._seen or self._seen[-1][0] <= now - 1:
-            self._seen.append([now, 0, 0])
-        self._seen[-1][1] += answers
-        self._seen[-1][2] += failures
+        if not self._seen or self._seen[-1].began <= now - 1:
+            self._seen.append(_Second(now))
+        self._seen[-1].answers += answers
+        self._seen[-1].failures += failures

@@ -86,9 +86,9 @@ class Desk:
         key = self._keys.of(question)
         known = self._service.cache.get(key) if key else None
         if known is not None:
-            return known
+            return _done(known)
         if is_blank(question):
-            return _HARMLESS
+            return _done(_HARMLESS)
         if self._service.breaker.rests():
             return _failed("breaker_open")
         try:
@@ -164,7 +164,7 @@ def _done(verdict: Verdict) -> Future[Verdict]:
     return future
 
 
-_HARMLESS = _done(Verdict(frozenset(), {}))
+_HARMLESS = Verdict(frozenset(), {})
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()
 
 

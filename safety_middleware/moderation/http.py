@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import aiohttp
 
@@ -16,6 +17,8 @@ __all__ = ["HttpTransport"]
 
 # after this long unused, in seconds, a connection is closed rather than kept
 _KEEP = 60.0
+# in bytes; ``aiohttp.payload.TOO_LARGE_BYTES_BODY`` is twice that
+_LARGE = 512 * 1024
 
 
 class HttpTransport:
@@ -49,9 +52,11 @@ class HttpTransport:
             ModerationUnavailable: If the answer is not HTTP, or is endless.
         """
         body = json.dumps({"model": self._model, "input": asked}, ensure_ascii=False).encode()
+        # aiohttp warns of large bodies given as bytes, as it would write them at once
+        data = body if len(body) < _LARGE else BytesIO(body)
         try:
             async with self._session.post(
-                self._endpoint.url, data=body, proxy=self._endpoint.proxy, allow_redirects=False
+                self._endpoint.url, data=data, proxy=self._endpoint.proxy, allow_redirects=False
             ) as answer:
                 return Reply(answer.status, answer.headers, await _bounded(answer.content))
         except aiohttp.ClientConnectorError:

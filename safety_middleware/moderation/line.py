@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 
 from safety_middleware.errors import ModerationUnavailable
 from safety_middleware.verdict import Verdict
@@ -185,10 +186,13 @@ class Line:
         # a context of its own: no turn stays alive, or is billed, for a call that serves several
         task = self._loop.create_task(self._call(batch), context=Context())
         self._calls.add(task)
-        task.add_done_callback(self._over)
+        task.add_done_callback(partial(self._over, batch))
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, batch: list[_Piece], task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
+        if task.cancelled():  # at the end of the loop, perhaps before the call began
+            for piece in batch:
+                self._fail(piece.ask, "closed")
         if self._flush is not None and not self._closed:
             self._flush.cancel()
             self._gathered()
@@ -228,16 +232,18 @@ class Line:
         ask.missing -= 1
         if ask.missing or ask.future.done():
             return
-        ask.future.set_result(merge(ask.verdicts))
+        verdict = merge(ask.verdicts)
         if isinstance(ask.key, bytes):
-            self._service.cache.put(ask.key, ask.future)
+            self._service.cache.put(ask.key, verdict)
         self._forget(ask)
+        with suppress(InvalidStateError):
+            ask.future.set_result(verdict)
 
     def _fail(self, ask: _Ask, cause: str) -> None:
+        self._forget(ask)
         # at the end of a loop another thread may fail the same question at the same time
         with suppress(InvalidStateError):
             ask.future.set_exception(ModerationUnavailable(cause))
-        self._forget(ask)
 
     def _forget(self, ask: _Ask) -> None:
         self._asks.pop(ask.key, None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import TypeAlias
 
 from safety_middleware.errors import SettingsError
 
-from .breaker import Breaker, Change
+from .breaker import Breaker
 from .cache import Cache
 from .endpoint import find_endpoint
 from .meter import Meter
@@ -43,17 +44,19 @@ class Service:
         self.meter = Meter()
         self._on_degraded = on_degraded
         self._open: Callable[[], Transport] | None = None
+        self._lock = Lock()
         self._degraded = False
         self._reported = -_REPORT_EVERY
 
-    def start(self) -> None:
-        """Import the client and resolve where to send to; once.
+    def start(self) -> Callable[[], Transport]:
+        """Import the client and resolve where to send to, once; return what opens a transport.
 
         Raises:
             SettingsError: If the settings and the environment don't fit.
         """
         if self._open is None:
             self._open = self._opener()
+        return self._open
 
     def open(self) -> Transport:
         """Open a transport for the running loop.
@@ -61,17 +64,17 @@ class Service:
         Raises:
             SettingsError: If the settings and the environment don't fit.
         """
-        self.start()
-        assert self._open is not None  # noqa: S101  # for the type checkers
-        return self._open()
+        return self.start()()
 
     def answered(self, seconds: float) -> None:
         """Count a full answer after *seconds*."""
         self.meter.took(seconds)
-        if self.breaker.succeeded() is Change.CLOSED or (
-            self._degraded and not self.breaker.rests()
-        ):
-            self._degraded = False
+        self.breaker.succeeded()
+        with self._lock:
+            recovered = self._degraded and not self.breaker.open
+            if recovered:
+                self._degraded = False
+        if recovered:
             _log.warning("moderation answers again")
             self._tell("recovered")
 
@@ -82,7 +85,7 @@ class Service:
             return
         if cause in _SETUP:
             self._shout(cause, "check its key, permissions, URL and model")
-        if self.breaker.failed() is Change.OPENED:
+        if self.breaker.failed():
             self._degraded = True
             _log.warning("moderation keeps failing (%s): not asked for a while", cause)
             self._tell("breaker_open")
@@ -92,11 +95,12 @@ class Service:
         self._shout("misconfigured", str(error))
 
     def _shout(self, cause: str, remedy: str) -> None:
-        now = time.monotonic()
-        if now - self._reported < _REPORT_EVERY:
-            return
-        self._reported = now
-        self._degraded = True
+        with self._lock:
+            now = time.monotonic()
+            if now - self._reported < _REPORT_EVERY:
+                return
+            self._reported = now
+            self._degraded = True
         _log.error("moderation does not work (%s): %s", cause, remedy)
         self._tell(cause)
 

@@ -9,7 +9,7 @@ from types import FrameType
 import click
 
 from ._fake import FakeOpenAI
-from ._latency import Latency, lognormal
+from ._latency import lognormal
 from ._log import Seen
 
 __all__ = ["main"]
@@ -39,11 +39,9 @@ def main(
 
     One line is printed for each request; never its text.
     """
-    latency: Latency = moderation_latency
-    if moderation_p95 is not None:
-        latency = lognormal(moderation_latency, moderation_p95, seed)
+    spread = moderation_p95 is not None and lognormal(moderation_latency, moderation_p95, seed)
     fake = FakeOpenAI(
-        moderation_latency=latency,
+        moderation_latency=spread or moderation_latency,
         first_token_latency=first_token_latency,
         token_interval=token_interval,
         reply_tokens=reply_tokens,

@@ -27,10 +27,11 @@ def chat(body: Any, number: int, reply: Reply) -> Answer | Stream:
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise refused("Missing required parameter: 'messages'.", "messages")
-    count = fields.get("n") or 1
+    count = 1 if fields.get("n") is None else fields["n"]
     if not isinstance(count, int) or not 1 <= count <= _MAX_CHOICES:
         raise refused("Invalid 'n': expected an integer between 1 and 128.", "n")
-    cap = fields.get("max_completion_tokens", fields.get("max_tokens"))
+    caps = (fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
+    cap = next((cap for cap in caps if cap is not None), None)
     choices = plan(reply, fields, cap, count)
     head = {
         "id": f"chatcmpl-{number:024x}",

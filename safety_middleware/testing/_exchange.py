@@ -7,12 +7,12 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
 from aiohttp import web
 
-from ._answers import Answer, Stream, compact, event
+from ._answers import Answer, Frame, Stream, compact, event
 from ._faults import IN_STREAM, Fault
 from ._latency import Latency, draw
 from ._log import Log, Seen
@@ -22,6 +22,9 @@ __all__ = ["Exchange", "in_stream"]
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
 _HTML = b"<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>"
+_LONG = 3600.0
+_DROP = 32
+_DROP_INTERVAL = 0.05
 # RST instead of FIN: linger on, for no time.
 _LINGER = struct.pack("ii", 1, 0)
 
@@ -46,7 +49,8 @@ class Exchange:
         step = draw(interval, self.seen) if answer.tokens else 0.0
         begun = time.monotonic()
         try:
-            await self.pause(head + step * answer.tokens)
+            if wait := head + step * answer.tokens:
+                await asyncio.sleep(wait)
         except asyncio.CancelledError:
             spent = time.monotonic() - begun - head
             self.seen.tokens_sent = (
@@ -75,27 +79,27 @@ class Exchange:
         due = time.monotonic() + draw(first, self.seen)
         after = (fault and fault.after_tokens) or 0
         response: web.StreamResponse | None = None
-        for number, frame in enumerate(stream.frames):
+        frames = enumerate(_marking_last(stream.frames))
+        while True:
+            number, (frame, last) = next(frames)
             if number == stream.early:
-                await self.pause(due - time.monotonic())
+                await _until(due)
             elif frame.tokens and self.seen.tokens_sent:
                 due += draw(interval, self.seen)
-                await self.pause(due - time.monotonic())
+                await _until(due)
             response = response or await self._open()
             if fault and number >= stream.early and self.seen.tokens_sent >= after:
                 return await self._break(response, fault, stream)
             self.seen.tokens_sent += frame.tokens
+            if last:
+                return await self._end(response, frame.data)
             await response.write(frame.data)
             if frame.tokens:
                 self._log.touch()
-        response = response or await self._open()
-        self.finish()
-        await response.write_eof()
-        return response
 
     async def fail(self, fault: Fault, whole: Answer) -> web.StreamResponse:
         """Answer with a fault where a whole answer was due."""
-        await self.pause(draw(fault.delay, self.seen))
+        await asyncio.sleep(draw(fault.delay, self.seen))
         if fault.kind in ("truncated", "unfinished"):
             await self._truncate(whole.body)
         await self._cut(fault)
@@ -106,14 +110,12 @@ class Exchange:
                 return await self.send(b'{"unexpected":[{"shape":1}]}')
             case "empty" | "short":
                 return await self.send(_shortened(whole.body, fault.kind == "empty"))
+            case "trickle":
+                return await self._trickle(whole.body)
             case "html":
                 return await self.send(_HTML, kind="text/html; charset=utf-8")
             case _:
                 return await self.send(compact(fault.error()), fault.status, **dict(fault.headers))
-
-    async def pause(self, seconds: float) -> None:
-        """Wait; at least let others run, so that a client's leaving is noticed."""
-        await asyncio.sleep(max(seconds, 0.0))
 
     def finish(self) -> None:
         """Note that the answer is complete; before its last byte, so that its reader sees it."""
@@ -129,9 +131,12 @@ class Exchange:
             "openai-processing-ms": str(int(spent * 1000)),
         }
 
-    async def _open(self) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self._head(_SSE))
-        response.enable_chunked_encoding()
+    async def _open(self, kind: str = _SSE, length: int | None = None) -> web.StreamResponse:
+        response = web.StreamResponse(headers=self._head(kind))
+        if length is None:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = length
         await response.prepare(self._request)
         self.seen.status = 200
         return response
@@ -139,57 +144,78 @@ class Exchange:
     async def _break(
         self, response: web.StreamResponse, fault: Fault, stream: Stream
     ) -> web.StreamResponse:
+        await asyncio.sleep(draw(fault.delay, self.seen))
+        if fault.kind in ("hang", "truncated"):
+            await response.write(b": the headers and half an event")
         await self._cut(fault)
+        last = b""
         match fault.kind:
-            case "truncated":
-                await self._close()
             case "malformed":
-                await response.write(b'data: {"id":\n\n')
+                last = b'data: {"id":\n\n'
             case "wrong_shape":
-                await response.write(event({"unexpected": [{"shape": 1}]}))
+                last = event({"unexpected": [{"shape": 1}]})
             case "error_event":
-                await response.write(event({"type": "error", **fault.error()}))
+                last = event({"type": "error", **fault.error()})
             case "flat_error_event":
-                await response.write(event(_flat(fault), "error"))
+                last = event(_flat(fault), "error")
             case "failed_event" if stream.failed:
-                await response.write(stream.failed(fault.code or "server_error", fault.message))
-            case _:
+                last = stream.failed(fault.code or "server_error", fault.message)
+            case _:  # ends without a word
                 pass
+        return await self._end(response, last)
+
+    async def _end(self, response: web.StreamResponse, last: bytes) -> web.StreamResponse:
+        # Together with the terminating chunk: clients that stop at the last event would otherwise
+        # have to close the connection.
         self.finish()
-        await response.write_eof()
+        await response.write_eof(last)
         return response
 
     async def _truncate(self, body: bytes) -> NoReturn:
-        response = web.StreamResponse(headers=self._head(_JSON))
-        response.content_length = len(body)
-        await response.prepare(self._request)
-        self.seen.status = 200
+        response = await self._open(_JSON, len(body))
         await response.write(body[: len(body) // 2])
         await self._close()
+
+    async def _trickle(self, body: bytes) -> web.StreamResponse:
+        response = await self._open(_JSON, len(body))
+        last = (len(body) - 1) // _DROP * _DROP
+        for start in range(0, last, _DROP):
+            await response.write(body[start : start + _DROP])
+            await asyncio.sleep(_DROP_INTERVAL)
+        return await self._end(response, body[last:])
 
     async def _cut(self, fault: Fault) -> None:
         if fault.kind == "hang":
             await self._hang()
         if fault.kind == "reset":
             await self._reset()
+        if fault.kind == "truncated":
+            await self._close()
 
     async def _hang(self) -> NoReturn:
-        await asyncio.Event().wait()
-        raise AssertionError
+        while True:  # noqa: ASYNC110 (there is nothing to wait for but the end of the connection)
+            await asyncio.sleep(_LONG)
 
     async def _close(self) -> NoReturn:
         self.broken = True
-        if self._request.transport:
-            self._request.transport.close()
+        self._transport().close()
         await self._hang()
 
     async def _reset(self) -> NoReturn:
         self.broken = True
-        if transport := self._request.transport:
-            sock: socket.socket = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-            transport.abort()
+        sock: socket.socket = self._transport().get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        self._transport().abort()
         await self._hang()
+
+    def _transport(self) -> asyncio.Transport:
+        # Never None: losing the connection cancels the handler before it can run on.
+        return cast("asyncio.Transport", self._request.transport)
+
+
+async def _until(due: float) -> None:
+    # Sleeps even when late: others get their turn, and a client's leaving is noticed.
+    await asyncio.sleep(max(due - time.monotonic(), 0.0))
 
 
 def in_stream(fault: Fault) -> bool:
@@ -216,3 +242,11 @@ def _flat(fault: Fault) -> dict[str, Any]:
         "param": fault.param,
         "sequence_number": 0,
     }
+
+
+def _marking_last(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+    ahead = next(frames)
+    for frame in frames:
+        yield ahead, False
+        ahead = frame
+    yield ahead, True

@@ -9,7 +9,7 @@ from typing import Literal, Self, TypeVar
 
 from ._faults import Failure, Failures, Fault, Kind
 from ._latency import Latency
-from ._log import Log, Seen
+from ._log import Log, Seen, endpoint_of
 from ._replies import Reply, echo
 from ._server import HOST, ServerThread
 from ._service import Manner, Service
@@ -149,6 +149,7 @@ class FakeOpenAI(Manner):
 
     def calls(self, endpoint: str) -> list[Seen]:
         """The requests to one endpoint, such as ``/moderations``, in order of arrival."""
+        endpoint = endpoint_of(endpoint)
         return [seen for seen in self._log.entries() if seen.endpoint == endpoint]
 
     def clear(self) -> None:
@@ -193,10 +194,11 @@ class FakeOpenAI(Manner):
 
         Kinds: ``status`` (an error envelope), ``hang``, ``reset`` (TCP RST), ``truncated`` (the
         connection closes within the body), ``unfinished`` (a stream ends well-formed but without
-        its last events), ``malformed`` (no JSON), ``wrong_shape`` (JSON of another shape),
-        ``empty`` (no results), ``short`` (one result too few), ``html`` (200 with a web page),
-        and within streams ``error_event``, ``flat_error_event`` and ``failed_event``, the shapes
-        in which the API reports errors after the status line.
+        its last events), ``trickle`` (32 bytes every 50 ms; a stream: like ``unfinished``),
+        ``malformed`` (no JSON), ``wrong_shape`` (JSON of another shape), ``empty`` (no results),
+        ``short`` (one result too few), ``html`` (200 with a web page), and within streams
+        ``error_event``, ``flat_error_event`` and ``failed_event``, the shapes in which the API
+        reports errors after the status line.
 
         Args:
             endpoint: Which requests: ``/moderations`` …, or ``*`` for all.
@@ -210,7 +212,7 @@ class FakeOpenAI(Manner):
             headers: More headers of an error.
             after_tokens: How many tokens of a stream come through first. ``hang`` and ``reset``
                 happen before the first byte if it is left out.
-            delay: Seconds before the failure.
+            delay: Seconds before the failure, beside the latencies of a stream.
             times: How many requests fail; ``None`` for all.
             when: Only requests of which this is true.
         """
@@ -228,11 +230,13 @@ class FakeOpenAI(Manner):
             after_tokens=after_tokens,
             delay=delay,
         )
-        return self._failures.add(Failure(self._failures, endpoint, fault, times, when))
+        return self._failures.add(
+            Failure(self._failures, endpoint_of(endpoint), fault, times, when)
+        )
 
     def heal(self, endpoint: str | None = None) -> None:
         """End all failures, or those of one endpoint."""
-        self._failures.clear(endpoint)
+        self._failures.clear(endpoint and endpoint_of(endpoint))
 
     # What operators see
 

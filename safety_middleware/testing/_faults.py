@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
     "reset",
     "truncated",
     "unfinished",
+    "trickle",
     "malformed",
     "wrong_shape",
     "empty",
@@ -34,6 +35,7 @@ IN_STREAM: frozenset[Kind] = frozenset(
     {
         "truncated",
         "unfinished",
+        "trickle",
         "malformed",
         "wrong_shape",
         "empty",

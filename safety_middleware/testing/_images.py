@@ -15,6 +15,7 @@ __all__ = ["images"]
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _OUTPUT_TOKENS = 272
 _MAX_IMAGES = 10
+_MAX_PARTS = 3
 
 
 def images(body: Any, endpoint: str) -> Answer | Stream:
@@ -30,14 +31,20 @@ def images(body: Any, endpoint: str) -> Answer | Stream:
         raise refused("Missing required parameter: 'prompt'.", "prompt")
     if endpoint == "/images/edits" and not ({"image", "image[]"} & fields.keys()):
         raise refused("Missing required parameter: 'image'.", "image")
-    count = str(fields.get("n") or 1)
-    if not count.isdecimal() or not 1 <= int(count) <= _MAX_IMAGES:
-        raise refused("Invalid 'n': expected an integer between 1 and 10.", "n")
-    # A form has strings only.
+    count = _number(fields, "n", 1, range(1, _MAX_IMAGES + 1))
     if fields.get("stream") in (True, "true"):
         kind = "image_edit" if endpoint == "/images/edits" else "image_generation"
-        return Stream(_frames(fields, kind, prompt))
-    return Answer(compact(_whole(fields, prompt, int(count))))
+        parts = _number(fields, "partial_images", 0, range(_MAX_PARTS + 1))
+        return Stream(_frames(fields, kind, prompt, parts))
+    return Answer(compact(_whole(fields, prompt, count)))
+
+
+def _number(fields: dict[str, Any], name: str, default: int, allowed: range) -> int:
+    # A form has strings only.
+    value = str(default if fields.get(name) is None else fields[name])
+    if not value.isdecimal() or int(value) not in allowed:
+        raise refused(f"Invalid '{name}': {allowed[0]} to {allowed[-1]}.", name)
+    return int(value)
 
 
 def _whole(fields: dict[str, Any], prompt: str, count: int) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def _whole(fields: dict[str, Any], prompt: str, count: int) -> dict[str, Any]:
     }
 
 
-def _frames(fields: dict[str, Any], kind: str, prompt: str) -> Iterator[Frame]:
+def _frames(fields: dict[str, Any], kind: str, prompt: str, parts: int) -> Iterator[Frame]:
     image = {
         "b64_json": PIXEL,
         "background": "transparent",
@@ -59,7 +66,7 @@ def _frames(fields: dict[str, Any], kind: str, prompt: str) -> Iterator[Frame]:
         "quality": "low",
         "size": "1024x1024",
     }
-    for index in range(int(fields.get("partial_images") or 0)):
+    for index in range(parts):
         name = f"{kind}.partial_image"
         yield Frame(event({"type": name, **image, "partial_image_index": index}, name))
     name = f"{kind}.completed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
@@ -13,9 +14,17 @@ from typing import Any, TypeVar, cast
 
 from ._bodies import fields_of, said
 
-__all__ = ["Log", "Seen"]
+__all__ = ["Log", "Seen", "endpoint_of"]
 
 T = TypeVar("T")
+
+# What stands before the endpoint: OpenAI's version, or Azure's resource and deployment.
+_PREFIX = re.compile(r"^(?:/openai/deployments/[^/]+|/openai/v1|/openai|/v1)(?=/)")
+
+
+def endpoint_of(path: str) -> str:
+    """A path without what servers put in front: ``/moderations`` of ``/v1/moderations``."""
+    return _PREFIX.sub("", path)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,8 +36,7 @@ class Seen:
     Attributes:
         method: HTTP method.
         path: Path as sent, without the query: ``/v1/moderations``.
-        endpoint: The same without what servers put in front of it (``/v1``, or Azure's
-            ``/openai/deployments/<name>``): ``/moderations``.
+        endpoint: The same without ``/v1`` or Azure's ``/openai/deployments/<name>``.
         query: Query string as sent, without ``?``.
         headers: Request headers; names in any case.
         body: The JSON value; of a multipart form its fields (files as bytes, repeated names as

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -66,7 +65,7 @@ def _image_scores(url: str) -> dict[str, float]:
         head, _, data = url.partition(",")
         try:
             raw = base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
-        except binascii.Error:
+        except ValueError:
             raise refused("Invalid base64 image data.", "input") from None
         text = raw.decode("latin-1")
     return {c: s for c, s in _text_scores(text).items() if c in _OF_IMAGES}

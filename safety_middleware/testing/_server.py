@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
 __all__ = ["HOST", "ServerThread"]
 
 HOST = "127.0.0.1"
-_READY_WITHIN = 30.0
 _STOP_WITHIN = 10.0
 _GRACE = 0.05
 
@@ -29,9 +29,8 @@ class ServerThread:
         self._handler = handler
         self._keep_alive = keep_alive
         self._ready = threading.Event()
-        self._error: OSError | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
+        self._error: Exception | None = None
+        self._wake: Callable[[], object] = self._ready.set
         self._thread = threading.Thread(target=self._run, name="fake-openai", daemon=True)
 
     def start(self) -> None:
@@ -39,24 +38,32 @@ class ServerThread:
 
         Raises:
             OSError: If the port is taken.
+            OverflowError: If there is no such port.
         """
         self._thread.start()
-        self._ready.wait(_READY_WITHIN)
+        self._ready.wait()
         if self._error:
             self._thread.join()
             raise self._error
 
     def stop(self) -> None:
         """End every connection, the loop and the thread."""
-        if self._loop and self._end and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
+        self._wake()
         self._thread.join(_STOP_WITHIN)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            # Not asyncio.run: a policy for the app's loop is none for this one.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve())
+        except (OSError, OverflowError) as error:
+            self._error = error
+        finally:
+            self._ready.set()
 
     async def _serve(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, end.set)
         server = web.Server(
             self._handler,
             handler_cancellation=True,
@@ -70,10 +77,7 @@ class ServerThread:
             await site.start()
             self.port = runner.addresses[0][1]
             self._ready.set()
-            await self._end.wait()
-        except OSError as error:
-            self._error = error
-            self._ready.set()
+            await end.wait()
         finally:
             for connection in server.connections:
                 if connection.transport:

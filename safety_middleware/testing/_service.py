@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -20,19 +19,17 @@ from ._exchange import Exchange, in_stream
 from ._faults import Failures
 from ._images import images
 from ._latency import Latency
-from ._log import Log, Seen
+from ._log import Log, Seen, endpoint_of
 from ._moderation import MODERATION_MODEL, moderations
 from ._replies import Reply
 from ._responses import responses
 
 __all__ = ["Manner", "Service"]
 
-# What stands before the endpoint: OpenAI's version, or Azure's resource and deployment.
-_PREFIX = re.compile(r"^(?:/openai/deployments/[^/]+|/openai/v1|/openai|/v1)(?=/)")
 _MODELS = ("fake-model", MODERATION_MODEL)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Manner:
     """How the fake behaves; all of it may be set while it runs, for requests to come.
 
@@ -85,15 +82,15 @@ class Service:
 
     async def _read(self, request: web.BaseRequest) -> Seen:
         started = time.monotonic()
-        connection = 0
-        if transport := request.transport:  # gone if the client left already
-            connection = self._connections.get(transport) or next(self._connected)
-            self._connections[transport] = connection
+        # Never None: losing the connection cancels the handler before it can run.
+        transport = cast("asyncio.Transport", request.transport)
+        connection = self._connections.get(transport) or next(self._connected)
+        self._connections[transport] = connection
         raw = await request.content.read()
         seen = Seen(
             method=request.method,
             path=request.path,
-            endpoint=_PREFIX.sub("", request.path),
+            endpoint=endpoint_of(request.path),
             query=request.query_string,
             headers=request.headers,
             body=parse(request.headers.get("content-type", ""), raw),

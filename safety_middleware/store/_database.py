@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from safety_middleware.errors import SettingsError
+from safety_middleware.errors import SafetyError, SettingsError
 
 from . import _place, migrations
 from ._away import Away
@@ -51,25 +52,32 @@ class Database:
     def __init__(self, url: URL, *, create: bool) -> None:
         self._create = create
         self._engine = _place.connect(url)
-        self._apart = url.drivername == _place.SQLITE
+        self._path = Path(url.database or "") if url.drivername == _place.SQLITE else None
+        self._file: tuple[int, int] | None = None
         self._lock = Lock()
         self._ready = False
-        if self._apart:
+        if self._path is not None:
             FORKS.watch(self)
 
     def prepare(self) -> None:
-        """See that the schema is there, once.
+        """See that the schema is there: once, and again when the file was removed or replaced.
 
         Raises:
             SettingsError: If it is another, or the database is not one we can use.
         """
         with self._lock:
-            if self._ready:
+            if self._ready and self._file == self._identify():
                 return
+            self._ready = False
+            if self._path is not None:
+                self.dispose()  # what is open may be a file that has no name any more
+                _place.see_file(self._path, create=self._create)
+                self._file = self._identify()
             with self._using() as engine:
                 try:
                     self._migrate(engine)
-                except DBAPIError as error:
+                except SQLAlchemyError as error:
+                    self.dispose()
                     raise _unusable(error) from None
             self._ready = True
 
@@ -111,6 +119,15 @@ class Database:
         """Close what is open; what comes later opens it again."""
         self._engine.dispose()
 
+    def _identify(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _save_alone(self, row: dict[str, Any]) -> bool:
         try:
             with self._transaction() as connection:
@@ -133,7 +150,7 @@ class Database:
 
     @contextmanager
     def _using(self) -> Generator[Engine]:
-        if not self._apart:
+        if self._path is None:
             yield self._engine
             return
         with FORKS.apart():
@@ -154,6 +171,8 @@ class Database:
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    if not rows:  # only asked whether the database is there
+        return
     # a batch whose commit was not acknowledged is sent again
     if connection.dialect.name == "postgresql":
         connection.execute(postgresql.insert(RECORDS).on_conflict_do_nothing(), rows)
@@ -161,8 +180,8 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
         connection.execute(sqlite.insert(RECORDS).on_conflict_do_nothing(), rows)
 
 
-def _unusable(error: DBAPIError) -> Exception:
-    code = getattr(error.orig, "sqlite_errorcode", None)
+def _unusable(error: SQLAlchemyError) -> SafetyError:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
     if isinstance(error, ProgrammingError) or (code is not None and code & 0xFF not in _LATER):
         return SettingsError(
             "store",

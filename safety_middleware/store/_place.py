@@ -14,7 +14,7 @@ from safety_middleware.errors import SettingsError
 
 from ._directory import create_once, own_directory
 
-__all__ = ["connect", "locate"]
+__all__ = ["connect", "locate", "see_file"]
 
 SQLITE = "sqlite"
 POSTGRES = "postgresql+psycopg"
@@ -30,11 +30,11 @@ BUSY = 10.0
 """How long SQLite waits for another process's lock, in seconds."""
 
 
-def locate(url: str, base: Path, *, create: bool) -> URL:
-    """The database that *url* names; an SQLite file is made if *create* is set.
+def locate(url: str, base: Path) -> URL:
+    """The database that *url* names; a relative path is taken from *base*.
 
     Raises:
-        SettingsError: If the URL can't be used, or its file can't be made or is not there.
+        SettingsError: If it names none that we can use.
     """
     try:
         parsed = make_url(url)
@@ -49,7 +49,15 @@ def locate(url: str, base: Path, *, create: bool) -> URL:
     if parsed.query or parsed.host or name.startswith((":", "file:")):
         problem = "SQLite needs the path of a file, and nothing else"
         raise SettingsError("store", problem, _FORMS)
-    path = base.absolute() / name
+    return URL.create(SQLITE, database=str(base.absolute() / name))
+
+
+def see_file(path: Path, *, create: bool) -> None:
+    """See that the database file is there; made empty with mode 0600, if *create* is set.
+
+    Raises:
+        SettingsError: If it is not there and can't or must not be made.
+    """
     if create:
         own_directory(path.parent)
         create_once(path, b"")  # SQLite gives the files beside it the same mode
@@ -57,7 +65,6 @@ def locate(url: str, base: Path, *, create: bool) -> URL:
         raise SettingsError(
             "store", f"there is no database at {path}", "Start the app once, or correct the URL"
         )
-    return URL.create(SQLITE, database=str(path))
 
 
 def connect(url: URL) -> Engine:

@@ -72,17 +72,14 @@ class Store:
         from ._place import locate  # noqa: PLC0415 - loads SQLAlchemy, at app start
 
         store = cls(
-            locate(url, base or Path.cwd(), create=create),
-            create=create,
-            on_degraded=on_degraded or _warn,
+            locate(url, base or Path.cwd()), create=create, on_degraded=on_degraded or _warn
         )
         here = store._here()
         try:
             here.database.prepare()
         except Away as error:
-            here.writer.tell(error.cause)
-        finally:
-            here.database.dispose()
+            here.writer.probe(error.cause)
+        here.database.dispose()
         return store
 
     def write(self, record: Record) -> None:

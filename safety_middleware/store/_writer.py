@@ -79,7 +79,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Records that are not saved yet."""
-        return len(self._queue) + len(self._held)
+        return sum(isinstance(item, Record) for item in (*self._queue.copy(), *self._held))
 
     def put(self, record: Record) -> None:
         """Take *record*; never blocks, never raises."""
@@ -92,13 +92,19 @@ class Writer:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was put before is saved; False after *timeout* seconds."""
-        if self._thread is None and not self.waiting:
+        if self._thread is None and not (self._queue or self._held):
             return True
         marker = Event()
         self._queue.append(marker)
         self._rouse()
         self._hurry.set()
         return marker.wait(timeout)
+
+    def probe(self, cause: str) -> None:
+        """Take note that the database is away, and try it until it answers."""
+        self._tell(cause)
+        self._queue.append(Event())
+        self._rouse()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Save what waits, then end the thread; False if *timeout* seconds did not suffice.
@@ -110,7 +116,7 @@ class Writer:
         atexit.unregister(self.close)
         with self._lock:
             thread = self._thread
-            if thread is None and not self.waiting:
+            if thread is None and not (self._queue or self._held):
                 return True
             self._stop_at = time.monotonic() + timeout
             self._wake.set()
@@ -120,9 +126,10 @@ class Writer:
             self._wake.clear()
         else:
             thread.join(timeout + LINGER)
-        if self.waiting:
-            _log.warning("%d records could not be saved before the store closed", self.waiting)
-        return not self.waiting
+        left = self.waiting
+        if left:
+            _log.warning("%d records could not be saved before the store closed", left)
+        return not left
 
     def _rouse(self) -> None:
         with self._lock:
@@ -138,7 +145,7 @@ class Writer:
             if self._thread is not None:
                 self._wake.set()
                 return
-        self.tell("no_thread")
+        self._tell("no_thread")
 
     def _run(self) -> None:
         while True:
@@ -146,16 +153,19 @@ class Writer:
             self._hurry.wait(LINGER)
             self._wake.clear()
             drained = self._drain()
-            if self._stop_at is None:
-                continue
-            with self._lock:
-                # in this order: a record put after the look at the queue finds the flag down
-                self._wake.clear()
-                if not (drained and self._queue):
-                    self._release()
-                    self._thread = None
-                    return
+            if self._stop_at is not None and self._ends(drained):
+                self._release()
+                return
+
+    def _ends(self, drained: bool) -> bool:
+        with self._lock:
+            # in this order: a record put after the look at the queue finds the flag down
+            self._wake.clear()
+            if drained and self._queue:
                 self._wake.set()
+                return False
+            self._thread = None
+            return True
 
     def _drain(self) -> bool:
         """Save all that waits; False when closing ran out of time first."""
@@ -180,9 +190,9 @@ class Writer:
         self._hurry.clear()
         records = [item for item in self._held if isinstance(item, Record)]
         try:
-            lost = self._save(records) if records else 0
+            lost = self._save(records) if records or self.degraded else 0
         except Exception as error:  # kept and tried again; what failed is told in a word
-            self.tell(error.cause if isinstance(error, Away) else type(error).__name__)
+            self._tell(error.cause if isinstance(error, Away) else type(error).__name__)
             return False
         markers = [item for item in self._held if isinstance(item, Event)]
         self._held.clear()
@@ -196,10 +206,9 @@ class Writer:
     def _drop(self, count: int, cause: str) -> None:
         with self._lock:
             self.dropped += count
-        self.tell(cause)
+        self._tell(cause)
 
-    def tell(self, cause: str) -> None:
-        """Have the operator hear of *cause*, unless that was lately."""
+    def _tell(self, cause: str) -> None:
         self.degraded = cause
         now = time.monotonic()
         if now < self._told.get(cause, -math.inf) + REPEAT:

@@ -9,7 +9,6 @@ from typing import Any
 from safety_middleware.decision import Action, Decision, Reason
 from safety_middleware.policy import Policy
 
-from .images import IMAGE_TYPES
 from .messages import normal_role
 from .model import Content
 
@@ -40,8 +39,6 @@ def _media(content: Content, policy: Policy) -> Decision | None:
         return _refuse(Reason.UNSUPPORTED_MEDIA_TYPE, content.unsupported[0])
     if not content.images:
         return None
-    if any(image.media_type not in IMAGE_TYPES for image in content.images if image.media_type):
-        return _refuse(Reason.UNSUPPORTED_MEDIA_TYPE, "image")
     if sum(image.new for image in content.images) > policy.max_images:
         return _refuse(Reason.TOO_MANY_IMAGES, "image")
     if not policy.max_images:  # none means none, not even in the history

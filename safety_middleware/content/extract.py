@@ -12,7 +12,7 @@ from safety_middleware.policy import Policy
 
 from .forms import read_form, read_pairs
 from .images import image_of_bytes
-from .json_body import NotJson, decode_json_text, read_json
+from .json_body import Json, NotJsonError, decode_json_text, read_json
 from .media_type import MediaType, read_media_type
 from .model import Content, FormField, Part, RawRequest
 from .speech import is_name
@@ -20,14 +20,12 @@ from .walk import Found
 
 __all__ = ["extract"]
 
-MOST_COMMAS = 200_000
+MOST_COMMAS = 100_000
 """Most commas of a JSON body, which bound its values before they are parsed."""
 
-_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-_TALK = frozenset(
-    {"content", "input", "message", "msg", "prompt", "q", "query", "question", "text"}
-)
-_EVERY_NAME: frozenset[str] = frozenset()
+_MULTIPART = "multipart/form-data"
+_URLENCODED = "application/x-www-form-urlencoded"
+_BLANKS = " \t\n\r"
 
 
 def extract(request: RawRequest, policy: Policy) -> Content:
@@ -36,59 +34,67 @@ def extract(request: RawRequest, policy: Policy) -> Content:
     Raises:
         BadInput: If the request can't be read, or could be read in two ways.
     """
-    found = Found(_names(policy.fields, tuple(policy.choices)), policy.choices.keys())
-    for field in read_pairs(request.query) if request.query else ():
-        _field(found, field, "query")
-    raw_chars = _body(found, request) if request.body else 0
+    if policy.fields is None and not policy.choices:
+        found = Found()
+    else:
+        found = Found(_names(policy.fields, tuple(policy.choices)), policy.choices.keys())
+    try:
+        if request.query:
+            for field in read_pairs(request.query):
+                _field(found, field, "query")
+        if request.body:
+            _body(found, request)
+    except RecursionError:  # where the caller's own stack leaves less room than ``MAX_DEPTH``
+        raise BadInput(Reason.UNREADABLE_BODY) from None
     parts = found.parts
     if policy.fields is not None:
         keep = _keeper(policy.fields)
         parts = [part for part in parts if keep(part.where)]
+    values = {name: tuple(seen) for name, seen in found.values.items()} if found.values else {}
     return Content(
         tuple(parts),
         tuple(found.images),
         tuple(found.roles),
-        MappingProxyType({name: tuple(seen) for name, seen in found.values.items()}),
+        MappingProxyType(values),
         tuple(found.unsupported),
-        raw_chars,
+        found.raw_chars,
     )
 
 
-def _body(found: Found, request: RawRequest) -> int:
-    """Take in the body; the length of its other reading as plain text, if it has one."""
+def _body(found: Found, request: RawRequest) -> None:
     encoding = request.content_encoding
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
         raise BadInput(Reason.UNSUPPORTED_MEDIA_TYPE, "content-encoding")
     media_type = read_media_type(request.content_type)
     if media_type.is_json:
         _json(found, request.body)
-        return 0
-    if media_type.essence == "multipart/form-data":
-        for field in read_form(request, media_type):
+    elif media_type.essence == _MULTIPART:
+        _form(found, request, media_type)
+    elif _undeclared_json(found, request.body):
+        if media_type.essence == _URLENCODED:
+            found.echo = True
+            _form(found, request, media_type)
+            found.echo = False
+    elif media_type.essence == _URLENCODED:
+        _form(found, request, media_type)
+    else:
+        _other(found, request.body, media_type)
+
+
+def _form(found: Found, request: RawRequest, media_type: MediaType) -> None:
+    for field in read_form(request, media_type):
+        # JSON read as a form has names that no app can ask for.
+        if not found.echo or is_name(field.name):
             _field(found, field, "form")
-        return 0
-    return _undeclared(found, request, media_type)
 
 
-def _undeclared(found: Found, request: RawRequest, media_type: MediaType) -> int:
-    """Take in a body that many apps read as JSON although it does not say so."""
-    before = sum(len(image.url) for image in found.images)
-    structured = _maybe_json(found, request.body)
-    images = sum(len(image.url) for image in found.images) - before
-    if media_type.essence == "application/x-www-form-urlencoded":
-        found.echo = structured
-        for field in read_form(request, media_type):
-            # A JSON body read as a form has names that no app can ask for.
-            if not structured or is_name(field.name):
-                _field(found, field, "form")
-        found.echo = False
-    elif media_type.is_text and not structured:
-        found.parts.append(Part(_plain(request.body), "body", echo=False))
-    elif media_type.essence.startswith("image/") and not structured:
-        found.images.append(image_of_bytes(media_type.essence, request.body))
-    elif not structured:
+def _other(found: Found, body: bytes, media_type: MediaType) -> None:
+    if media_type.is_text:
+        found.parts.append(Part(_plain(body), "body"))
+    elif media_type.essence.startswith("image/"):
+        found.image(image_of_bytes(body), "body")
+    else:
         raise BadInput(Reason.UNSUPPORTED_MEDIA_TYPE, "content-type")
-    return len(request.body) - images if structured else 0
 
 
 def _plain(body: bytes) -> str:
@@ -103,78 +109,70 @@ def _plain(body: bytes) -> str:
 
 def _json(found: Found, body: bytes) -> None:
     try:
-        text = decode_json_text(body)
-        if text.count(",") > MOST_COMMAS:
-            raise BadInput(Reason.BODY_TOO_LARGE)
-        found.body(read_json(text))
-    except NotJson:
+        found.body(_parse(decode_json_text(body)))
+    except NotJsonError:
         raise BadInput(Reason.UNREADABLE_BODY) from None
 
 
-def _maybe_json(found: Found, body: bytes) -> bool:
-    """Take in *body* if it is JSON; True if it is an object or array, which nobody types."""
+def _parse(text: str) -> Json:
+    if text.count(",") > MOST_COMMAS:
+        raise BadInput(Reason.BODY_TOO_LARGE)
+    return read_json(text)
+
+
+def _undeclared_json(found: Found, body: bytes) -> bool:
+    """Take in a body as JSON that does not say so, as many apps do.
+
+    Returns:
+        True if it is an object or an array. Nobody types those, so that they count as what they
+        hold; the length of the whole is kept beside it, for an app that reads plain text.
+    """
     try:
         text = decode_json_text(body)
-        start = text.lstrip()[:1]
-        if start == '"':
-            found.echo = True
-        elif start not in {"{", "["}:
+        start = text.lstrip(_BLANKS)[:1]
+        if start == "" or start not in '{["':
             return False
-        if text.count(",") > MOST_COMMAS:
-            raise BadInput(Reason.BODY_TOO_LARGE)
-        found.body(read_json(text))
-    except NotJson:
+        found.echo = start == '"'
+        images = len(found.images)
+        found.body(_parse(text))
+    except NotJsonError:
         return False
     finally:
         found.echo = False
-    return start != '"'
+    if start == '"':
+        return False
+    found.raw_chars += len(text) - sum(len(image.url) for image in found.images[images:])
+    return True
 
 
 def _field(found: Found, field: FormField, source: str) -> None:
     """Take in one field of a form or query."""
-    where = found.step(f"{source}:", field.name, True, None).replace(":/", ":", 1)
+    where = f"{source}:{found.name(field.name, source + ':')}"
     if field.filename is not None:
         _upload(found, field, where)
         return
     text = field.value if isinstance(field.value, str) else _plain(field.value)
-    found.value(field.name, where, text)
-    if text[:1] in {"{", "["} and field.name not in _TALK and _payload(found, text, where):
-        return
-    found.text(text, where, field.name, (True, None))
-
-
-def _payload(found: Found, text: str, where: str) -> bool:
-    """Take in a field that carries JSON; True if that was a conversation, and the field no text."""
-    try:
-        value = read_json(text)
-    except NotJson:
-        return False
-    before = len(found.roles)
-    mark = len(found.parts)
-    found.body(value, where)
-    if len(found.roles) > before:
-        return True
-    found.parts[mark:] = [part._replace(echo=True) for part in found.parts[mark:]]
-    return False
+    if found.choices:
+        found.value(field.name, where, text)
+    found.text(text, where, field.name)
 
 
 def _upload(found: Found, field: FormField, where: str) -> None:
     """Take in an uploaded file: an image, or text; nothing else can be checked."""
     content = field.value if isinstance(field.value, bytes) else field.value.encode()
-    found.text(field.filename or "", where, "id", (True, None))
+    found.text(field.filename or "", where, "id")
     if not content:
         return
     media_type = read_media_type(field.content_type)
     if media_type.essence.startswith("image/"):
-        found.images.append(image_of_bytes(media_type.essence, content))
-    elif media_type.is_text or media_type.is_json:
-        try:
-            text = _plain(content)
-        except BadInput:
-            raise BadInput(Reason.UNSUPPORTED_MEDIA_TYPE, where) from None
-        found.text(text, where, "", (True, None))
-    else:
+        found.image(image_of_bytes(content), where)
+        return
+    if not (media_type.is_text or media_type.is_json):
         raise BadInput(Reason.UNSUPPORTED_MEDIA_TYPE, where)
+    try:
+        found.text(_plain(content), where, "document")
+    except BadInput:
+        raise BadInput(Reason.UNSUPPORTED_MEDIA_TYPE, where) from None
 
 
 @lru_cache(maxsize=64)
@@ -186,7 +184,7 @@ def _names(fields: tuple[str, ...] | None, choices: tuple[str, ...]) -> frozense
         for name in written
         for step in (name.split("/")[1:] if name.startswith("/") else [name])
     }
-    return frozenset(steps) if steps else _EVERY_NAME
+    return frozenset(steps)
 
 
 @lru_cache(maxsize=64)

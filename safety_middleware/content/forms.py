@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 from safety_middleware.decision import Reason
 from safety_middleware.errors import BadInput
 
 from .media_type import MediaType
-from .model import FormField, RawRequest
+from .model import FormField, FormReader, RawRequest
 from .multipart import MOST_FIELDS, read_multipart
 
 __all__ = ["read_form", "read_pairs"]
@@ -58,18 +57,26 @@ def read_form(request: RawRequest, media_type: MediaType) -> list[FormField]:
     else:
         fields = read_pairs(request.body)
     if request.forms is not None:
-        seen = {(f.name, _bytes(f.value), f.filename) for f in fields}
-        fields += [f for f in _theirs(request) if (f.name, _bytes(f.value), f.filename) not in seen]
+        seen = set(map(_key, fields))
+        fields += [field for field in _theirs(request.forms, request) if _key(field) not in seen]
     return fields
 
 
-def _theirs(request: RawRequest) -> Iterable[FormField]:
-    assert request.forms is not None  # noqa: S101  # for the type checkers; the caller has looked
+def _theirs(forms: FormReader, request: RawRequest) -> list[FormField]:
     try:
-        return list(request.forms(request.body, request.content_type or ""))
-    except Exception:  # noqa: BLE001  # the app's parser: whatever it raises, it could not read it
+        fields = list(forms(request.body, request.content_type or ""))
+        for field in fields:
+            _key(field)[0].encode()
+    except Exception:  # the app's parser: whatever it raises, it could not read the body
         raise BadInput(Reason.UNREADABLE_BODY) from None
+    return fields
 
 
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+def _key(field: FormField) -> tuple[str, bytes, str | None]:
+    """What tells a field from others, values as bytes.
+
+    Raises:
+        UnicodeEncodeError: If its value has lone surrogates.
+    """
+    value = field.value.encode() if isinstance(field.value, str) else field.value
+    return field.name, value, field.filename

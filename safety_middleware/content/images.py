@@ -7,22 +7,19 @@ from base64 import b64decode, b64encode
 
 from .model import Image
 
-__all__ = ["IMAGE_TYPES", "image_of_bytes", "image_of_url", "is_data_url", "is_web_url"]
-
-IMAGE_TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
-"""What OpenAI's models and its moderation read (platform.openai.com/docs/guides/images-vision)."""
-
-UNKNOWN = "application/octet-stream"
+__all__ = ["image_of_bytes", "image_of_data", "is_data_url", "is_web_url"]
 
 _LONGEST_WEB_URL = 8_192
 _HEAD = re.compile(
-    r"data:([a-z0-9.+-]{1,63}+/[a-z0-9.+-]{1,63}+)(?:;[a-z0-9=._-]{1,63}+){0,3}?;base64,", re.I
+    r"data:([a-z0-9.+-]{1,63}+/[a-z0-9.+-]{1,63}+)(?:;[a-z0-9=._-]{1,63}+){0,3}?;base64,",
+    re.IGNORECASE,
 )
 _WEB = re.compile(r"https?://[!-~]++", re.IGNORECASE)
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def _type_of(head: bytes) -> str:
+def _type_of(head: bytes) -> str | None:
+    # What OpenAI's models and its moderation read: platform.openai.com/docs/guides/images-vision
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -31,13 +28,7 @@ def _type_of(head: bytes) -> str:
         return "image/gif"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    return UNKNOWN
-
-
-def _media_type(declared: str, head: bytes) -> str:
-    """The type by the first bytes: a wrong label is common, a type that hides text is not let by."""
-    declared = declared.lower()
-    return _type_of(head) if declared in IMAGE_TYPES else declared
+    return None
 
 
 def is_data_url(text: str) -> bool:
@@ -57,21 +48,23 @@ def is_web_url(text: str) -> bool:
     return len(text) <= _LONGEST_WEB_URL and _WEB.fullmatch(text) is not None
 
 
-def image_of_url(url: str, *, new: bool) -> Image | None:
-    """The image at *url*, if it is a base64 data URL or an http(s) URL; else None."""
-    if is_web_url(url):
-        return Image(url, new)
-    if not is_data_url(url):
-        return None
+def image_of_data(url: str, *, new: bool) -> Image | None:
+    """The image in a data URL in strict base64, or None if its type is not supported.
+
+    The first bytes tell the type: labels are often wrong, and bytes of no image can be text.
+    """
     comma = url.index(",") + 1
-    declared = url[5:].split(";", 1)[0]
-    head = b64decode(url[comma : comma + 24] + "===")
+    media_type = _type_of(b64decode(url[comma : comma + 24] + "==="))
+    if media_type is None or url[5:11].lower() != "image/":
+        return None
     size = (len(url) - comma) * 3 // 4 - url.count("=", max(comma, len(url) - 2))
-    return Image(url, new, _media_type(declared, head), size)
+    return Image(url, new, media_type, size)
 
 
-def image_of_bytes(declared: str, content: bytes) -> Image:
-    """The uploaded image *content*, as a data URL."""
-    media_type = _media_type(declared, content[:16])
+def image_of_bytes(content: bytes) -> Image | None:
+    """The uploaded image *content* as a data URL, or None if its type is not supported."""
+    media_type = _type_of(content[:16])
+    if media_type is None:
+        return None
     url = f"data:{media_type};base64,{b64encode(content).decode()}"
     return Image(url, True, media_type, len(content))

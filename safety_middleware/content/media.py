@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
-from .images import image_of_url
+from .images import image_of_data, is_data_url, is_web_url
+from .json_body import Json
 from .model import Image
 
 __all__ = ["SOURCES", "Media", "find_media"]
@@ -34,6 +35,8 @@ _IMAGES = frozenset({"computer_screenshot", "image", "image_url", "input_image",
 _OTHERS = frozenset({"audio_url", "input_audio", "input_file", "input_video", "video_url"})
 _PLAIN_WORDS = frozenset({"audio", "document", "file", "image", "video"})
 _TYPE_KEYS = ("mediaType", "mimeType", "media_type", "mime_type", "contentType", "content_type")
+_KINDS = _IMAGES | _OTHERS | _PLAIN_WORDS
+_HINTS = frozenset({"image_url", *_TYPE_KEYS})
 
 
 class Media(NamedTuple):
@@ -47,68 +50,67 @@ class Media(NamedTuple):
 
     images: list[Image]
     refused: bool
-    used: set[str]
+    used: frozenset[str]
 
 
-def find_media(node: dict[str, Any], *, new: bool, inside: bool) -> Media | None:
+def find_media(node: dict[str, Json], *, new: bool, inside: bool) -> Media | None:
     """The media of an object, or None if it is an ordinary one.
 
     Args:
         node: Any object of a request.
         new: Whether it was sent for this turn.
-        inside: Whether it belongs to a message. Elsewhere ``"type": "file"`` may mean anything.
+        inside: Whether it belongs to a message. Elsewhere ``"type": "file"`` may mean anything,
+            and what is no image is text.
     """
     kind = node.get("type")
-    kind = kind if type(kind) is str else None
-    declared = _declared(node)
-    api = kind in _IMAGES or kind in _OTHERS
-    if kind in _PLAIN_WORDS:
-        api = inside
-    attached = declared is not None and (inside or declared.startswith("image/"))
-    if not (api or attached or "image_url" in node):
-        return None
-    claims_image = kind in _IMAGES or "image_url" in node
-    found = Media([], False, set())
-    for key in SOURCES.intersection(node):
-        for source, label in _sources(node[key], declared):
-            image = _image(source, label, claims_image=claims_image, new=new)
-            if image is not None:
-                found.images.append(image)
-            elif api or attached:
-                found = found._replace(refused=True)
-            else:
-                continue
-            found.used.add(key)
-    return found
+    if not isinstance(kind, str) or kind not in _KINDS or (kind in _PLAIN_WORDS and not inside):
+        if _HINTS.isdisjoint(node):
+            return None
+        kind = None
+    label = _label(node)
+    is_image = kind in _IMAGES or "image_url" in node
+    is_media = kind is not None or (inside and label is not None)
+    images: list[Image] = []
+    used: set[str] = set()
+    refused = False
+    for key, source, declared in _sources(node, label):
+        image = _image(source, declared, is_image=is_image, new=new)
+        if image is not None:
+            images.append(image)
+        elif is_media:
+            refused = True
+        else:
+            continue
+        used.add(key)
+    return Media(images, refused, frozenset(used))
 
 
-def _declared(node: dict[str, Any]) -> str | None:
+def _label(node: dict[str, Json]) -> str | None:
+    """The media type that *node* declares, in lower case."""
     for key in _TYPE_KEYS:
         value = node.get(key)
-        if type(value) is str:
+        if isinstance(value, str):
             return value.lower()
     return None
 
 
-def _sources(value: Any, declared: str | None) -> Iterator[tuple[str, str | None]]:
-    if type(value) is str:
-        if value:
-            yield value, declared
-    elif type(value) is dict:
-        inner = cast("dict[str, Any]", value)
-        for key in SOURCES.intersection(inner):
-            if type(inner[key]) is str and inner[key]:
-                yield inner[key], _declared(inner) or declared
+def _sources(node: dict[str, Json], label: str | None) -> Iterator[tuple[str, str, str | None]]:
+    for key in SOURCES.intersection(node):
+        value = node[key]
+        if isinstance(value, dict):
+            for name in SOURCES.intersection(value):
+                inner = value[name]
+                if isinstance(inner, str) and inner:
+                    yield key, inner, _label(value) or label
+        elif isinstance(value, str) and value:
+            yield key, value, label
 
 
-def _image(source: str, label: str | None, *, claims_image: bool, new: bool) -> Image | None:
+def _image(source: str, label: str | None, *, is_image: bool, new: bool) -> Image | None:
     if label is not None and not label.startswith("image/"):
         return None
-    image = image_of_url(source, new=new)
-    if image is not None and image.media_type is None and not (claims_image or label):
-        return None
-    if image is None and label is not None:
-        image = image_of_url(f"data:{label};base64,{source}", new=new)
-    if image is not None and image.media_type is not None and not claims_image and label is None:
-        return image if image.url[5:11].lower() == "image/" else None
-    return image
+    if is_web_url(source):
+        return Image(source, new) if is_image or label else None
+    if (is_image or label) and not is_data_url(source):  # some send the base64 alone
+        source = f"data:image/*;base64,{source}"
+    return image_of_data(source, new=new) if is_data_url(source) else None

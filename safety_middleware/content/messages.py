@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+
+from .json_body import Json
 
 __all__ = [
     "HISTORIES",
+    "ROLES",
     "STRUCTURAL",
     "is_conversation",
     "is_message",
@@ -26,7 +28,9 @@ _ALIASES = {
     "human": "user",
     "model": "assistant",
 }
-_COMMON = {role: role for role in ("user", "assistant", "tool", "system", "developer")}
+ROLES = frozenset({"assistant", "developer", "system", "tool", "user"})
+"""The roles we know."""
+
 _SYSTEM = frozenset({"system", "developer"})
 
 _ITEM_ROLES = {
@@ -53,57 +57,54 @@ STRUCTURAL = frozenset(
 """Values of ``type`` that are syntax and not text."""
 
 
-def normal_role(role: Any) -> str:
+def normal_role(role: Json) -> str:
     """The role in our words; unknown ones as they are, those that are no text as ``?``."""
     if role is None:
         return "user"
-    if type(role) is not str:
+    if not isinstance(role, str):
         return "?"
-    known = _COMMON.get(role)
-    if known is not None:
-        return known
-    name: str = role.strip().casefold()
+    if role in ROLES:
+        return role
+    name = role.strip().casefold()
     return _ALIASES.get(name, name)
 
 
-def role_of(item: Any) -> str:
-    """The role of one item of a conversation."""
-    if type(item) is list and _is_pair(item):
+def role_of(item: Json) -> str:
+    """The role of one item of a conversation; whoever has none is a user."""
+    if isinstance(item, dict):
+        if "role" in item:
+            return normal_role(item["role"])
+        kind = item.get("type")
+        return _ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
+    if isinstance(item, list) and _is_pair(item):
         return normal_role(item[0])
-    if type(item) is not dict:
-        return "user"
-    message = cast("dict[str, Any]", item)
-    if "role" in message:
-        return normal_role(message["role"])
-    kind = message.get("type")
-    return _ITEM_ROLES.get(kind, "user") if type(kind) is str else "user"
+    return "user"
 
 
-def _is_pair(item: list[Any]) -> bool:
+def _is_pair(item: list[Json]) -> bool:
     """Whether *item* is a message written as ``["user", "text"]``."""
-    if len(item) != 2 or type(item[0]) is not str:  # noqa: PLR2004  # a pair
+    if len(item) != 2 or not isinstance(item[0], str):  # noqa: PLR2004  # a pair
         return False
-    return normal_role(item[0]) in _COMMON
+    return normal_role(item[0]) in ROLES
 
 
-def is_message(node: dict[str, Any]) -> bool:
-    """Whether *node*, standing alone, is a message: has a role, and something said or a system's."""
-    if "role" not in node:
-        return node.get("type") in _SYSTEM if type(node.get("type")) is str else False
-    return not _SPOKEN.isdisjoint(node) or normal_role(node["role"]) in _SYSTEM
+def is_message(node: dict[str, Json]) -> bool:
+    """Whether *node*, standing alone, is a message: says something, or speaks for the system."""
+    if "role" in node:
+        return not _SPOKEN.isdisjoint(node) or normal_role(node["role"]) in _SYSTEM
+    return node.get("type") in ("system", "developer")
 
 
-def is_conversation(items: list[Any], *, inside: bool) -> bool:
+def is_conversation(items: list[Json], *, inside: bool) -> bool:
     """Whether a list holds messages; *inside* a message its parts are only where roles say so."""
     for item in items:
-        if type(item) is dict:
-            message = cast("dict[str, Any]", item)
-            if "role" in message:
+        if isinstance(item, dict):
+            if "role" in item:
                 return True
-            kind = message.get("type")
-            if not inside and type(kind) is str and kind in _ITEM_ROLES:
+            kind = item.get("type")
+            if not inside and isinstance(kind, str) and kind in _ITEM_ROLES:
                 return True
-        elif type(item) is list and _is_pair(item):
+        elif isinstance(item, list) and _is_pair(item):
             return True
     return False
 
@@ -115,6 +116,8 @@ def newness(roles: Sequence[str], *, past: bool) -> list[bool]:
     last message was written by the client too, so an answer at the end makes nothing history.
     Under a key that says history, an answer at the end is one.
     """
+    if "assistant" not in roles and _SYSTEM.isdisjoint(roles):
+        return [True] * len(roles)
     last = len(roles) - 1
     if past:
         while last >= 0 and roles[last] != "assistant":
@@ -128,13 +131,17 @@ def newness(roles: Sequence[str], *, past: bool) -> list[bool]:
     return [i > last or (i >= first and role not in _SYSTEM) for i, role in enumerate(roles)]
 
 
-_REQUEST = frozenset(
-    {"conversation", "input", "messages", "model", "previous_response_id", "prompt", "tools"}
-)
+_SYSTEM_KEYS = {
+    "instructions": frozenset({"conversation", "input", "model", "previous_response_id", "tools"}),
+    "system": frozenset({"messages", "model"}),
+}
+"""Key that speaks for the system -> the keys beside it that show a request to the model's API."""
 
 
-def top_level_system(body: dict[str, Any]) -> list[str]:
-    """Keys of a request to the model's API that speak for the system."""
-    if _REQUEST.isdisjoint(body):
-        return []
-    return [key for key in ("instructions", "system") if body.get(key)]
+def top_level_system(body: dict[str, Json]) -> list[str]:
+    """Keys of *body* that speak for the system, if it is a request to the model's API."""
+    return [
+        key
+        for key, beside in _SYSTEM_KEYS.items()
+        if key in body and body[key] and not beside.isdisjoint(body)
+    ]

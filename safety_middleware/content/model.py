@@ -175,8 +175,8 @@ class Content:
         Args:
             unknown: Tells of a text of the history whether it still has to be checked.
         """
-        fresh = {part.text for part in self.parts if part.new or unknown(part.text)}
-        yield from [text for text in dict.fromkeys(p.text for p in self.parts) if text in fresh]
+        fresh = dict.fromkeys(p.text for p in self.parts if p.new or unknown(p.text))
+        yield from fresh
         yield from self._runs(fresh.__contains__)
 
     def _runs(self, fresh: Callable[[str], bool]) -> Iterator[str]:
@@ -190,8 +190,8 @@ class Content:
             messages.setdefault(_home(part, places), []).append(part.text)
             speakers.setdefault(part.role, []).append(part.text)
         runs = [texts for texts in (*messages.values(), *speakers.values()) if len(texts) > 1]
-        seen = {glue.join(texts) for texts in runs if any(map(fresh, texts)) for glue in ("", " ")}
-        yield from seen
+        runs = [texts for texts in runs if any(map(fresh, texts))]
+        yield from dict.fromkeys(glue.join(texts) for texts in runs for glue in ("", " "))
 
 
 def _home(part: Part, places: set[str]) -> str:

@@ -17,6 +17,7 @@ MOST_FIELDS = 1_000
 
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_NO_ENCODING = frozenset({"7bit", "8bit", "binary"})
 _LONGEST_HEADERS = 4_096
 
 
@@ -44,20 +45,25 @@ def _field(part: bytes) -> FormField:
         raise BadInput(Reason.UNREADABLE_BODY)
     try:
         headers = _headers(head[2:].decode())
-        kind, _, rest = headers.pop("content-disposition", "").partition(";")
-        names = read_parameters(";" + rest)
-        encoding = headers.pop("content-transfer-encoding", "binary").lower()
-        if kind.strip().lower() != "form-data" or encoding not in {"7bit", "8bit", "binary"}:
-            raise ValueError("not a form field")
-        if "name" not in names or not names.keys() <= {"name", "filename"}:
-            raise ValueError("not a form field")
-        declared = headers.get("content-type")
-        read_media_type(declared)  # for its charset
+        names = _names(headers.get("content-disposition", ""))
         filename = names.get("filename")
         value = content if filename is not None else content.decode()
     except ValueError:
         raise BadInput(Reason.UNREADABLE_BODY) from None
+    if headers.get("content-transfer-encoding", "binary").lower() not in _NO_ENCODING:
+        raise BadInput(Reason.UNREADABLE_BODY)
+    declared = headers.get("content-type")
+    read_media_type(declared)  # for its charset
     return FormField(names["name"], value, filename, declared)
+
+
+def _names(disposition: str) -> dict[str, str]:
+    kind, _, rest = disposition.partition(";")
+    names = read_parameters(";" + rest)
+    known = names.keys() <= {"name", "filename"}
+    if kind.strip().lower() != "form-data" or "name" not in names or not known:
+        raise ValueError("not a form field")
+    return names
 
 
 def _headers(text: str) -> dict[str, str]:

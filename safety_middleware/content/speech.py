@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_name", "is_speech", "place"]
+__all__ = ["is_name", "is_speech", "is_talk", "place"]
 
 _LONGEST_NAME = 40
 _LONGEST_TOKEN = 64
 _DEEPEST_PLACE = 200
 _MOST_WORDS = 5
+_FEW_WORDS = 3 * _MOST_WORDS
+"""Longest token that has no room for more words, each of two letters and what parts them."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/+=~-]*+")
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.\-\[\]]*+")
@@ -96,6 +98,28 @@ _NAMING = frozenset(
 )
 
 
+_TALK = frozenset(
+    {
+        "code",
+        "comment",
+        "content",
+        "context",
+        "description",
+        "document",
+        "input",
+        "message",
+        "msg",
+        "note",
+        "prompt",
+        "q",
+        "query",
+        "question",
+        "text",
+        "title",
+    }
+)
+
+
 def is_speech(key: str, text: str) -> bool:
     """Whether *text*, found under *key*, can be something said.
 
@@ -108,8 +132,14 @@ def is_speech(key: str, text: str) -> bool:
 
 
 def _is_token(text: str) -> bool:
-    short = len(text) <= _LONGEST_TOKEN and _TOKEN.fullmatch(text) is not None
-    return short and len(_WORD.findall(text)) <= _MOST_WORDS
+    if len(text) > _LONGEST_TOKEN or _TOKEN.fullmatch(text) is None:
+        return False
+    return len(text) <= _FEW_WORDS or len(_WORD.findall(text)) <= _MOST_WORDS
+
+
+def is_talk(key: str) -> bool:
+    """Whether people type what stands under *key*: JSON there is a text about JSON, no payload."""
+    return key in _TALK
 
 
 def is_name(key: str) -> bool:

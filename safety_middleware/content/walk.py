@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import NamedTuple
 
 from safety_middleware.decision import Reason
 from safety_middleware.errors import BadInput
 
-from .images import image_of_url, is_data_url
-from .json_body import MAX_DEPTH, NotJson, read_json
+from .images import image_of_data, is_data_url
+from .json_body import MAX_DEPTH, Json, NotJsonError, read_json
 from .media import SOURCES, find_media
 from .messages import (
     HISTORIES,
+    ROLES,
     STRUCTURAL,
     is_conversation,
     is_message,
@@ -22,19 +23,27 @@ from .messages import (
     top_level_system,
 )
 from .model import Image, Part
-from .speech import is_name, is_speech, place
+from .speech import is_name, is_speech, is_talk, place
 
-__all__ = ["Found"]
-
-MOST_PARTS = 20_000
-"""Most strings of a request: several times what 64,000 characters of history can be made of."""
+__all__ = ["Found", "Speaker"]
 
 _PLAIN = frozenset(
-    {"content", "id", "input", "message", "messages", "parts", "role", "text", "type"}
+    {"content", "id", "input", "message", "messages", "model", "parts", "role", "text", "type"}
 )
-_SPOKEN = frozenset({"content", "text", "message", "input"})
 _ODD_STARTS = frozenset({"", "[", "{", "d", "D"})
 _DEEPEST_TEXT = 2
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Speaker(NamedTuple):
+    """Who says what follows: whether it is new in this turn, and the role of its message."""
+
+    new: bool
+    role: str | None
+
+
+CLIENT = Speaker(True, None)
+"""What stands outside messages was said by the client, now."""
 
 
 class Found:
@@ -43,164 +52,208 @@ class Found:
     Args:
         names: Field names and keys the operator wrote in the policy, written out in places.
         choices: Keys of ``Policy.choices``.
+
+    Attributes:
+        echo: Whether what comes next was counted in another reading.
+        raw_chars: Length of conversations that may also be read as plain text.
     """
 
     __slots__ = (
-        "_level", "_names", "choices", "echo", "images", "parts", "roles", "unsupported", "values",
-    )  # fmt: skip
+        "_level",
+        "_names",
+        "choices",
+        "echo",
+        "images",
+        "parts",
+        "raw_chars",
+        "roles",
+        "unsupported",
+        "values",
+    )
 
-    def __init__(self, names: Collection[str] = (), choices: Collection[str] = ()) -> None:
+    def __init__(self, names: frozenset[str] = _NOTHING, choices: Collection[str] = ()) -> None:
         self._names = names
         self._level = 0
         self.choices = choices
         self.echo = False
         self.parts: list[Part] = []
         self.images: list[Image] = []
+        self.raw_chars = 0
         self.roles: list[tuple[str, str]] = []
         self.unsupported: list[str] = []
-        self.values: dict[str, list[Any]] = {}
+        self.values: dict[str, list[Json]] = {}
 
-    def body(self, value: Any, where: str = "") -> None:
-        """Take in a whole JSON value that stands at *where*."""
-        if type(value) is dict:
-            for key in top_level_system(value):
-                self.roles.append(("system", f"{where}/{key}"))
-        self._walk(value, where or "/" * (type(value) is str), "", (True, None), 1)
+    def body(self, value: Json, where: str = "", key: str = "", speaker: Speaker = CLIENT) -> None:
+        """Take in a whole JSON value that stands at *where*, under *key*.
 
-    def value(self, key: str, where: str, value: Any) -> None:
+        Raises:
+            BadInput: If it is nested too deeply.
+        """
+        if isinstance(value, dict) and (names := top_level_system(value)):
+            value = value.copy()
+            for name in names:
+                there = f"{where}/{name}"
+                self.roles.append(("system", there))
+                self._walk(value.pop(name), there, name, Speaker(False, "system"), 2)
+        self._walk(value, where or "/" * isinstance(value, str), key, speaker, 1)
+
+    def value(self, key: str, where: str, value: Json) -> None:
         """Remember *value* if the policy has choices for its place or its name."""
         for name in {key, where}.intersection(self.choices):
             self.values.setdefault(name, []).append(value)
 
-    def step(self, where: str, key: str, new: bool, role: str | None) -> str:
-        """The place of *key* below *where*; a key that could be text is taken in as text."""
-        if key in _PLAIN or is_name(key):
-            return place(where, key)
+    def name(self, key: str, where: str, speaker: Speaker = CLIENT) -> str:
+        """How a place is written that *key* leads to; a key that could be text is taken in."""
+        if is_name(key):
+            return key
         if key:
-            self._add(Part(key, place(where, "*"), new, role, True, self.echo))
-        if key in self._names:
-            return place(where, key.replace("~", "~0").replace("/", "~1"))
-        return place(where, "*")
+            self.parts.append(Part(key, f"{where}/*", *speaker, True, self.echo))
+        return key.replace("~", "~0").replace("/", "~1") if key in self._names else "*"
 
-    def text(self, text: str, where: str, key: str, state: tuple[bool, str | None]) -> None:
-        """Take in one string, found under *key*."""
-        new, role = state
-        if text[:1] in _ODD_STARTS and self._odd(text, where, state):
+    def text(self, text: str, where: str, key: str, speaker: Speaker = CLIENT) -> None:
+        """Take in one string, found under *key*.
+
+        Raises:
+            BadInput: If it is JSON that the app may read, and can be read in two ways.
+        """
+        if text[:1] in _ODD_STARTS and self._odd(text, where, key, speaker):
             return
-        self._add(Part(text, where, new, role, is_speech(key, text), self.echo))
+        self.parts.append(Part(text, where, *speaker, is_speech(key, text), self.echo))
 
-    def _add(self, part: Part) -> None:
-        self.parts.append(part)
-        if len(self.parts) > MOST_PARTS:
-            raise BadInput(Reason.INPUT_TOO_LONG)
-
-    def _odd(self, text: str, where: str, state: tuple[bool, str | None]) -> bool:
-        """Handle a string that is empty, a data URL, or JSON again; True if that is all it is."""
+    def _odd(self, text: str, where: str, key: str, speaker: Speaker) -> bool:
+        """Handle a string that is empty, a data URL, or JSON again; True if it is no text."""
         if not text:
             return True
-        if text[0] in "dD":
-            if not is_data_url(text):
-                return False
-            image = image_of_url(text, new=state[0])
-            if image is not None and text[5:11].lower() == "image/":
-                self.images.append(image)
-            else:
-                self.unsupported.append(where)
-            return True
-        self._nested(text, where, state)
-        return False
+        if text[0] not in "dD":
+            if self._level < _DEEPEST_TEXT:
+                if speaker.role is None and not is_talk(key):
+                    return self._payload(text, where, key, speaker)
+                self._quoted(text, where, speaker)
+            return False
+        if not is_data_url(text):
+            return False
+        self.image(image_of_data(text, new=speaker.new), where)
+        return True
 
-    def _nested(self, text: str, where: str, state: tuple[bool, str | None]) -> None:
-        """Read JSON inside a string, whose escapes can hide words; not for its messages."""
-        if "\\" not in text or self._level >= _DEEPEST_TEXT:
-            return
+    def image(self, image: Image | None, where: str) -> None:
+        """Take in an image; None is one of a type that can't be checked."""
+        if image is None:
+            self.unsupported.append(where)
+        else:
+            self.images.append(image)
+
+    def _payload(self, text: str, where: str, key: str, speaker: Speaker) -> bool:
+        """Take in JSON that the app may read; True if it is a conversation, and itself no text."""
+        roles, parts, images = len(self.roles), len(self.parts), len(self.images)
         try:
             value = read_json(text)
-        except (NotJson, BadInput):
-            return  # it stays what it is, a text
+        except NotJsonError:
+            return False
+        self._level += 1
+        self.body(value, where, key, speaker)
+        self._level -= 1
+        if len(self.roles) > roles:
+            self.raw_chars += len(text) - sum(len(image.url) for image in self.images[images:])
+            return True
+        echoes = [part._replace(echo=True) for part in self.parts[parts:]]
+        self.parts[parts:] = echoes if "\\" in text else []
+        return False
+
+    def _quoted(self, text: str, where: str, speaker: Speaker) -> None:
+        """Take in what JSON in a message says: its escapes can hide words."""
+        if "\\" not in text:
+            return
         inner = Found()
         inner.echo, inner._level = True, self._level + 1
         try:
-            inner._walk(value, where, "", state, 1)
-        except BadInput as bad:
-            if bad.reason is Reason.INPUT_TOO_LONG:
-                raise
-            return
-        for part in inner.parts:
-            self._add(part)
+            inner._walk(read_json(text), where, "text", Speaker(*speaker), 1)
+        except (NotJsonError, BadInput):
+            return  # a text that is nearly JSON
+        self.parts += inner.parts
 
-    def _walk(
-        self, node: Any, where: str, key: str, state: tuple[bool, str | None], depth: int
-    ) -> None:
-        kind = type(node)
-        if kind is str:
-            self.text(node, where, key, state)
-        elif kind is dict:
-            self._object(node, where, key, state, depth)
-        elif kind is list:
-            self._list(node, where, key, state, depth)
+    def _walk(self, node: Json, where: str, key: str, speaker: Speaker, depth: int) -> None:
+        if isinstance(node, str):
+            self.text(node, where, key, speaker)
+        elif isinstance(node, dict):
+            self._object(node, where, key, speaker, depth)
+        elif isinstance(node, list):
+            self._list(node, where, key, speaker, depth)
 
-    def _list(
-        self, items: list[Any], where: str, key: str, state: tuple[bool, str | None], depth: int
-    ) -> None:
+    def _list(self, items: list[Json], where: str, key: str, speaker: Speaker, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(Reason.UNREADABLE_BODY)
-        new, role = state
-        if not is_conversation(items, inside=role is not None):
-            for i, item in enumerate(items):
-                self._walk(item, place(where, i), key, state, depth + 1)
+        if is_conversation(items, inside=speaker.role is not None):
+            self._conversation(items, where, key, speaker, depth)
             return
-        roles = [role_of(item) for item in items]
-        fresh = newness(roles, past=key in HISTORIES)
+        below = Speaker(False, speaker.role) if key in HISTORIES else speaker
         for i, item in enumerate(items):
-            there = place(where, i)
-            self.roles.append((roles[i], there))
-            inner = (new and fresh[i], roles[i])
-            if type(item) is dict:
-                self._members(cast("dict[str, Any]", item), there, inner, depth + 1)
+            self._walk(item, place(where, i), key, below, depth + 1)
+
+    def _conversation(
+        self, items: list[Json], where: str, key: str, speaker: Speaker, depth: int
+    ) -> None:
+        roles = [role_of(item) for item in items]
+        places = [place(where, i) for i in range(len(items))]
+        self.roles += zip(roles, places, strict=True)
+        fresh = newness(roles, past=key in HISTORIES) if speaker.new else [False] * len(items)
+        simple = not self.choices
+        for item, role, there, new in zip(items, roles, places, fresh, strict=True):
+            if not isinstance(item, dict):
+                self._walk(item, there, "content", Speaker(new, role), depth + 1)
+            elif simple and (text := _only_text(item, role)) is not None:
+                self.parts.append(Part(text, f"{there}/content", new, role, True, self.echo))
             else:
-                self._walk(item, there, "content", inner, depth + 1)
+                self._members(item, there, Speaker(new, role), depth + 1)
 
     def _object(
-        self, node: dict[str, Any], where: str, key: str, state: tuple[bool, str | None], depth: int
+        self, node: dict[str, Json], where: str, key: str, speaker: Speaker, depth: int
     ) -> None:
         if is_message(node):
-            self.roles.append((role_of(node), where or "/"))
-            state = (state[0] and key not in HISTORIES, state[1] or role_of(node))
-        self._members(node, where, state, depth)
+            role = role_of(node)
+            self.roles.append((role, where or "/"))
+            speaker = Speaker(speaker.new, speaker.role or role)
+        if key in HISTORIES:
+            speaker = Speaker(False, speaker.role)
+        self._members(node, where, speaker, depth)
 
     def _members(
         self,
-        node: dict[str, Any],
+        node: dict[str, Json],
         where: str,
-        state: tuple[bool, str | None],
+        speaker: Speaker,
         depth: int,
-        skip: Collection[str] = (),
+        used: Collection[str] = (),
     ) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(Reason.UNREADABLE_BODY)
-        new, role = state
-        media = find_media(node, new=new, inside=role is not None)
+        media = find_media(node, new=speaker.new, inside=speaker.role is not None)
         if media is not None:
-            self.images.extend(media.images)
-            if media.refused:
-                self.unsupported.append(where)
+            used = media.used
+            self.images += media.images
+            self.unsupported += [where] * media.refused
         for key, value in node.items():
-            there = self.step(where, key, new, role)
+            there = place(where, key if key in _PLAIN else self.name(key, where, speaker))
             if self.choices:
                 self.value(key, there, value)
-            if key in skip or (media is not None and key in media.used):
-                if type(value) is dict:
-                    self._members(value, there, state, depth + 1, SOURCES)
-            elif type(value) is not str:
-                below = (False, role) if key in HISTORIES and not self._talks(value) else state
-                self._walk(value, there, key, below, depth + 1)
-            elif not ((key == "type" and value in STRUCTURAL) or (key == "role" and _known(value))):
-                self.text(value, there, key, state)
-
-    def _talks(self, value: Any) -> bool:
-        return type(value) is list and is_conversation(value, inside=False)
+            if used and key in used:
+                if isinstance(value, dict):
+                    self._members(value, there, speaker, depth + 1, SOURCES)
+            elif not isinstance(value, str):
+                self._walk(value, there, key, speaker, depth + 1)
+            elif not _is_syntax(key, value):
+                past = key in HISTORIES
+                self.text(value, there, key, Speaker(False, speaker.role) if past else speaker)
 
 
-def _known(role: str) -> bool:
-    return normal_role(role) in {"user", "assistant", "tool", "system", "developer"}
+def _is_syntax(key: str, value: str) -> bool:
+    if key == "type":
+        return value in STRUCTURAL
+    return key == "role" and normal_role(value) in ROLES
+
+
+def _only_text(message: dict[str, Json], role: str) -> str | None:
+    """The text of a message that is nothing but a role and a plain string: most of them."""
+    if len(message) != 2 or "role" not in message or role not in ROLES:  # noqa: PLR2004  # role, content
+        return None
+    text = message.get("content")
+    return text if isinstance(text, str) and text[:1] not in _ODD_STARTS else None

@@ -12,6 +12,7 @@ from .errors import (
     SettingsError,
     StorageUnavailable,
 )
+from .openai import guard_client, safety_headers
 from .policy import Policy
 from .refusal import Refusal
 from .safety import Safety
@@ -35,4 +36,6 @@ __all__ = [
     "StorageUnavailable",
     "Turn",
     "current_turn",
+    "guard_client",
+    "safety_headers",
 ]

@@ -8,6 +8,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID
 
 from blake3 import blake3
@@ -21,6 +22,8 @@ MIN_SECRET_BYTES = 32
 SESSION_COOKIE = "safety_session"
 SESSION_MAX_AGE = 365 * 24 * 3600
 """Lifetime of the anonymous session cookie, in seconds."""
+KEPT_IDENTITIES = 10_000
+"""Identities kept at hand; hashing one again costs about 4 µs."""
 _PURPOSE = "safety_middleware 2026-11-21 {} v1"
 """BLAKE3 ``derive_key`` contexts: unique to the application and the purpose, as its paper asks."""
 
@@ -84,6 +87,7 @@ class Keyring:
             )
         self._keys = [_Keys(secret) for secret in raw]
         # itsdangerous wants the newest key last
+        self._made = lru_cache(maxsize=KEPT_IDENTITIES)(self._make)
         self._signer = TimestampSigner([k.cookie for k in reversed(self._keys)], salt=b"session")
 
     @property
@@ -98,6 +102,9 @@ class Keyring:
 
     def identify(self, kind: Kind, reference: str) -> Identity:
         """The identity of *reference*, a user id, a session id or a client address."""
+        return self._made(kind, reference)
+
+    def _make(self, kind: Kind, reference: str) -> Identity:
         named, *older = (_identifier(keys, kind, reference) for keys in self._keys)
         return Identity(kind, named, tuple(older))
 
@@ -153,6 +160,7 @@ def client_address(peer: str | None, forwarded: Iterable[str], trusted_proxies: 
     return _network(chosen or "") or "unknown"
 
 
+@lru_cache(maxsize=10_000)
 def _network(text: str) -> str | None:
     bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
     if bare.count(":") == 1:
@@ -161,11 +169,11 @@ def _network(text: str) -> str | None:
         address = ipaddress.ip_address(bare.partition("%")[0])
     except ValueError:
         return None
-    if address.version == 6 and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def _derive(secret: bytes, purpose: str) -> bytes:

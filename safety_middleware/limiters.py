@@ -16,7 +16,7 @@ from limits.storage import SlidingWindowCounterSupport, Storage, storage_from_st
 from limits.strategies import SlidingWindowCounterRateLimiter as SlidingWindow
 
 from .errors import SettingsError
-from .ratelimit import Bucket, Hits, Window, outcome
+from .ratelimit import Bucket, Hits, Limit, Window, outcome
 
 __all__ = ["AsyncSharedLimiter", "BoundedMemory", "MemoryLimiter", "SharedLimiter"]
 
@@ -136,13 +136,10 @@ class MemoryLimiter:
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
         """Count one turn in every bucket, in order, up to the first that is full."""
-        seen: list[tuple[Bucket, Window]] = []
-        for bucket in wanted:
-            item = bucket.item
-            window = self._storage.hit_window(
-                item.key_for(bucket.key), item.amount, item.get_expiry()
-            )
-            seen.append((bucket, window))
+        seen: list[tuple[Limit, Window]] = []
+        for limit, key in wanted:
+            window = self._storage.hit_window(f"{key}:{limit.name}", limit.amount, limit.period)
+            seen.append((limit, window))
             if not window.allowed:
                 break
         return outcome(seen, wanted)
@@ -162,7 +159,7 @@ class _Fallback:
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
         alone = self._memory.hit(wanted)
-        return Hits(alone.allowed, alone.headers, alone.retry_after, fallback=True)
+        return alone._replace(fallback=True)
 
     def failed(self) -> None:
         self._until = time.monotonic() + RETRY_AFTER
@@ -196,12 +193,11 @@ class SharedLimiter:
         return hits
 
     def _hit(self, wanted: tuple[Bucket, ...]) -> Hits:
-        for bucket in wanted:
-            if not self._strategy.hit(bucket.item, bucket.key):
+        for limit, key in wanted:
+            if not self._strategy.hit(limit.item, key):
                 storage: Any = self._strategy.storage
-                item = bucket.item
-                window = storage.get_sliding_window(item.key_for(bucket.key), item.get_expiry())
-                return outcome([(bucket, _refused(item.get_expiry(), window))], wanted)
+                window = storage.get_sliding_window(limit.item.key_for(key), limit.period)
+                return outcome([(limit, _refused(limit.period, window))], wanted)
         return outcome([], wanted)
 
 
@@ -236,14 +232,11 @@ class AsyncSharedLimiter:
         return hits
 
     async def _hit(self, strategy: AsyncSlidingWindow, wanted: tuple[Bucket, ...]) -> Hits:
-        for bucket in wanted:
-            if not await strategy.hit(bucket.item, bucket.key):
+        for limit, key in wanted:
+            if not await strategy.hit(limit.item, key):
                 storage: Any = strategy.storage
-                item = bucket.item
-                window = await storage.get_sliding_window(
-                    item.key_for(bucket.key), item.get_expiry()
-                )
-                return outcome([(bucket, _refused(item.get_expiry(), window))], wanted)
+                window = await storage.get_sliding_window(limit.item.key_for(key), limit.period)
+                return outcome([(limit, _refused(limit.period, window))], wanted)
         return outcome([], wanted)
 
 

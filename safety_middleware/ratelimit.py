@@ -8,34 +8,45 @@ because the library's own grows without bound and sweeps every key from a timer 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
-__all__ = ["AsyncLimiter", "Bucket", "Hits", "Limiter", "Window", "buckets", "outcome"]
+__all__ = ["AsyncLimiter", "Bucket", "Hits", "Limit", "Limiter", "Window", "buckets", "outcome"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Limit(NamedTuple):
+    """One limit of a notation.
+
+    Attributes:
+        amount: Turns allowed.
+        period: Length of the window, in seconds.
+        name: Its name in the ``RateLimit`` headers.
+        item: The same, as the ``limits`` library parsed it.
+    """
+
+    amount: int
+    period: int
+    name: str
+    item: RateLimitItem
+
+
+class Bucket(NamedTuple):
     """One limit of one key.
 
     Attributes:
-        item: The limit, as the ``limits`` library parsed it.
+        limit: The limit.
         key: Whose it is: a hash and the rules it counts for, never a raw id.
-        name: Its name in the ``RateLimit`` headers.
     """
 
-    item: RateLimitItem
+    limit: Limit
     key: str
-    name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The two counters of a bucket after a hit.
 
     Attributes:
@@ -53,8 +64,7 @@ class Window:
     current_ttl: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
+class Hits(NamedTuple):
     """What the limits said of one turn.
 
     Attributes:
@@ -87,54 +97,54 @@ class AsyncLimiter(Protocol):
 
 
 @lru_cache(maxsize=256)
-def _parse(notation: str) -> tuple[tuple[RateLimitItem, str], ...]:
+def _parse(notation: str) -> tuple[Limit, ...]:
     from limits import parse_many  # noqa: PLC0415  # 0.2 s of import, so not by our own import
 
-    return tuple((item, f"{item.amount}-{item.get_expiry()}s") for item in parse_many(notation))
-
-
-def buckets(parts: Iterable[tuple[str | None, str]]) -> tuple[Bucket, ...]:
-    """The buckets of ``(notation or None, key)`` pairs, shortest window of each pair first."""
-    found: list[Bucket] = []
-    for notation, key in parts:
-        if notation is not None:
-            found += [Bucket(item, key, name) for item, name in _parse(notation)]
-    return tuple(found)
-
-
-def outcome(seen: list[tuple[Bucket, Window]], wanted: tuple[Bucket, ...]) -> Hits:
-    """Turn the windows that a storage reported into the answer and its headers."""
-    if not wanted:
-        return Hits()
-    policies = dict.fromkeys(
-        f'"{b.name}";q={b.item.amount};w={b.item.get_expiry()}' for b in wanted
+    return tuple(
+        Limit(item.amount, item.get_expiry(), f"{item.amount}-{item.get_expiry()}s", item)
+        for item in parse_many(notation)
     )
-    headers = [("RateLimit-Policy", ", ".join(policies))]
+
+
+def buckets(notation: str | None, key: str) -> list[Bucket]:
+    """The buckets of *key* under *notation*; none where it is None."""
+    return [] if notation is None else [Bucket(limit, key) for limit in _parse(notation)]
+
+
+def outcome(seen: list[tuple[Limit, Window]], wanted: tuple[Bucket, ...]) -> Hits:
+    """Turn the windows that a storage reported into the answer and its headers.
+
+    Args:
+        seen: As far as the hits went; only the last one can be refused. Empty where the storage
+            does not tell the windows of allowed hits for free.
+        wanted: Every bucket of the turn.
+    """
+    policy = ("RateLimit-Policy", _policy(tuple([bucket.limit for bucket in wanted])))
     if not seen:
-        return Hits(headers=tuple(headers))
-    tightest, window = min(seen, key=lambda pair: (pair[1].allowed, _remaining(*pair)))
-    remaining = _remaining(tightest, window) if window.allowed else 0
-    reset = math.ceil(window.current_ttl if window.allowed else _wait(tightest, window))
-    headers.append(("RateLimit", f'"{tightest.name}";r={remaining};t={reset}'))
-    if window.allowed:
-        return Hits(headers=tuple(headers))
-    return Hits(allowed=False, headers=tuple(headers), retry_after=max(1, reset))
+        return Hits(headers=(policy,))
+    limit, window = seen[-1]
+    if not window.allowed:
+        wait = max(1, math.ceil(_wait(limit, window)))
+        return Hits(False, (policy, ("RateLimit", f'"{limit.name}";r=0;t={wait}')), wait)
+    least, tightest, reset = math.inf, limit, window.current_ttl
+    for each, counted in seen:
+        room = each.amount - counted.previous * counted.previous_ttl / each.period - counted.current
+        if room < least:
+            least, tightest, reset = room, each, counted.current_ttl
+    state = f'"{tightest.name}";r={max(0, int(least))};t={math.ceil(reset)}'
+    return Hits(headers=(policy, ("RateLimit", state)))
 
 
-def _weight(bucket: Bucket, window: Window) -> float:
-    return window.previous * window.previous_ttl / bucket.item.get_expiry() + window.current
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[Limit, ...]) -> str:
+    return ", ".join(dict.fromkeys(f'"{n.name}";q={n.amount};w={n.period}' for n in limits))
 
 
-def _remaining(bucket: Bucket, window: Window) -> int:
-    return max(0, bucket.item.amount - math.ceil(_weight(bucket, window)))
-
-
-def _wait(bucket: Bucket, window: Window) -> float:
+def _wait(limit: Limit, window: Window) -> float:
     """Seconds until one more turn fits, by the formula of the sliding window counter."""
-    amount, period = bucket.item.amount, bucket.item.get_expiry()
-    room = amount - 1 - window.current
-    if room >= 0 and window.previous:
-        return max(0.0, window.previous_ttl - room * period / window.previous)
+    room = limit.amount - 1 - window.current
     if room >= 0:
-        return 0.0
-    return window.current_ttl + period - (amount - 1) * period / window.current
+        spread = room * limit.period / window.previous if window.previous else limit.period
+        return max(0.0, window.previous_ttl - spread)
+    later = (limit.amount - 1) * limit.period / window.current
+    return window.current_ttl + limit.period - later

@@ -20,6 +20,7 @@ from .hooks import Hooks
 from .identity import Identity, Keyring, Kind, user_reference
 from .loading import load
 from .moderation import Desk, DeskSettings, Question
+from .openai import set_unbound
 from .policy import Policy
 from .refusal import Refusal, refusal_of
 from .routes import Routes
@@ -72,6 +73,7 @@ class Safety:
                 return
             from . import limiters  # noqa: PLC0415  # limits and Redis: at start, not at import
 
+            set_unbound(self.settings.unbound_calls)
             self.keyring = Keyring(self._secrets())
             self.store = Store.open(self.settings.store, on_degraded=self.degraded)
             url = self.settings.limits_storage

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from secrets import token_hex
+from random import getrandbits
 from threading import Lock
 from typing import Any
 
@@ -92,7 +91,7 @@ class Turn:
         identity: Who speaks.
         tier: The identity's tier when the turn began.
         hold: What waits for the verdict in this turn.
-        admitted: Resolves to the decision about the input, once. Never carries an exception.
+        decided: The decision about the input, once it is made; None until then.
         admit_first: Set by an adapter that admits late: called before a model call is made.
         ask_again: Gives a decision about the same input by another thread's loop; used where
             waiting for ``admitted`` would block the loop that has to resolve it.
@@ -105,13 +104,13 @@ class Turn:
     """
 
     __slots__ = (
-        "_decided",
+        "_admitted",
         "_ends",
         "_lock",
         "aborted_calls",
         "admit_first",
-        "admitted",
         "ask_again",
+        "decided",
         "findings",
         "guarded_calls",
         "hold",
@@ -125,12 +124,12 @@ class Turn:
     )
 
     def __init__(self, route: Route, identity: Identity | None, *, tier: Tier = "new") -> None:
-        self.id = f"req_{token_hex(12)}"
+        self.id = f"req_{getrandbits(96):024x}"  # a name, not a secret; reseeded in forked children
         self.route = route
         self.identity = identity
         self.tier = tier
         self.hold: Hold = "handler"
-        self.admitted: Future[Decision] = Future()
+        self.decided: Decision | None = None
         self.admit_first: Callable[[], None] | None = None
         self.ask_again: Callable[[], Future[Decision]] | None = None
         self.guarded_calls = 0
@@ -140,7 +139,7 @@ class Turn:
         self.notes: dict[str, Any] = {}
         self.started = time.monotonic()
         self._lock = Lock()
-        self._decided = False
+        self._admitted: Future[Decision] | None = None
         self._ends: list[Callable[[], None]] = []
 
     @property
@@ -165,12 +164,20 @@ class Turn:
         return self.policy.max_output_tokens
 
     @property
+    def admitted(self) -> Future[Decision]:
+        """Resolves to the decision about the input, once. Never carries an exception."""
+        with self._lock:  # made only for whoever waits: most turns are decided before that
+            if self._admitted is None:
+                self._admitted = Future()
+                if self.decided is not None:
+                    self._admitted.set_result(self.decided)
+            return self._admitted
+
+    @property
     def refusal(self) -> Decision | None:
         """The refusal, once the input is decided and was not allowed; else None."""
-        if not self.admitted.done():
-            return None
-        decision = self.admitted.result()
-        return None if decision.allowed else decision
+        decision = self.decided
+        return None if decision is None or decision.allowed else decision
 
     def decide(self, decision: Decision) -> bool:
         """Decide about the input; the first decision stands. True when this was the first.
@@ -178,12 +185,14 @@ class Turn:
         A refusal ends the turn's model calls at once, from whatever thread decides.
         """
         with self._lock:
-            if self._decided:
+            if self.decided is not None:
                 return False
-            self._decided = True
+            self.decided = decision
             ends = [] if decision.allowed else self._ends
             self._ends = []
-        self.admitted.set_result(decision)  # outside the lock: it runs the callbacks of others
+            admitted = self._admitted
+        if admitted is not None:
+            admitted.set_result(decision)  # outside the lock: it runs the callbacks of others
         for end in ends:
             try:
                 end()
@@ -198,10 +207,9 @@ class Turn:
             ContentBlocked: If the turn is refused already.
         """
         with self._lock:
-            decided = self._decided
-            if not decided:
+            decision = self.decided
+            if decision is None:
                 self._ends.append(end)
-        decision = self.admitted.result() if decided else None
         if decision is not None and not decision.allowed:
             raise ContentBlocked(decision)
 
@@ -237,11 +245,16 @@ def find_turn() -> Turn | None:
     return _current.get()
 
 
-@contextmanager
-def bound(turn: Turn | None) -> Iterator[None]:
-    """Make *turn* the current one inside the block."""
-    token = _current.set(turn)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class bound:  # noqa: N801  # used as a function; a class costs a third of a generator
+    """Make *turn* the current one inside the ``with`` block."""
+
+    __slots__ = ("_token", "_turn")
+
+    def __init__(self, turn: Turn | None) -> None:
+        self._turn = turn
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._turn)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

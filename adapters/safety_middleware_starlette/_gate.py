@@ -46,22 +46,22 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._held: list[Message] = []
-        self._flush = asyncio.Lock()
+        self._flush: asyncio.Lock | None = None
         self._refusing: asyncio.Task[None] | None = None
         self._cancelled = False
         self._returned = False
 
     async def __call__(self, message: Message) -> None:
         """The app's ``send``."""
-        admitted = self._turn.admitted
-        if not admitted.done():
+        decision = self._turn.decided
+        if decision is None:
             if self._silent(message):
                 self._held.append(message)
                 return
             began = time.monotonic()
-            await wait(admitted)
+            decision = await wait(self._turn.admitted)
             self.waited += time.monotonic() - began
-        if not admitted.result().allowed:
+        if not decision.allowed:
             return
         if self._held:
             await self._release()
@@ -69,14 +69,15 @@ class Gate:
 
     def watch(self) -> None:
         """Refuse as soon as the verdict blocks, whatever the app is doing then."""
-        self._turn.admitted.add_done_callback(self._decided)
+        if self._turn.decided is None:
+            self._turn.admitted.add_done_callback(self._decided)
 
     async def finish(self) -> None:
         """The app has returned: let go what is still held, or see the refusal out."""
         self._returned = True
-        if not self._turn.admitted.done():
+        if self._turn.decided is None:
             await wait(self._turn.admitted)
-        if self._turn.admitted.result().allowed:
+        if self._turn.refusal is None:
             await self._release()
         elif self._refusing is not None:
             await self._refusing
@@ -107,6 +108,9 @@ class Gate:
         return not empties and not message.get("body") and bool(message.get("more_body"))
 
     async def _release(self) -> None:
+        if not self._held:
+            return
+        self._flush = self._flush or asyncio.Lock()
         async with self._flush:  # two of the app's tasks may wait at once; order stays
             while self._held:
                 await self._pass(self._held.pop(0))
@@ -145,7 +149,7 @@ class Gate:
                 self._task.cancel()
 
     async def _answer(self) -> None:
-        refusal = self._refuse(self._turn.admitted.result())
+        refusal = self._refuse(self._turn.decided or Decision())
         self.status = refusal.status
         await send_refusal(refusal, [*self._kept(), *self._added], self._send)
 

@@ -206,8 +206,9 @@ class _Leaf:
         if scope.get(_KEY) is not self.middleware:
             await self.app(scope, receive, send)  # this request did not come through it
             return
+        protected = self._methods is None or scope["method"] in self._methods
         with reached():
-            if self._methods is None or scope["method"] in self._methods:
+            if protected:
                 await self.middleware.guard(self.route, self.app, scope, receive, send)
             else:
                 await self.app(scope, receive, send)

@@ -145,7 +145,9 @@ async def identify(safety: Safety, scope: Scope) -> tuple[Identity, Identity]:
             session = None if own is None else f"app:{own}"
         else:
             session = _our_session(safety, scope)
-    forwarded = [v.decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
+    forwarded: list[str] = []
+    if settings.trusted_proxies:
+        forwarded = [v.decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
     client = scope.get("client")
     address = client_address(client[0] if client else None, forwarded, settings.trusted_proxies)
     return safety.identify(user=user, session=session, address=address)

@@ -90,11 +90,11 @@ class Guard:
                     return found
         if observe or turn.verdict is None:
             turn.decide(Decision())
-        elif turn.hold == "handler" and not turn.admitted.done():
+        elif turn.hold == "handler" and turn.decided is None:
             began = time.monotonic()
             yield from AwaitDecision(turn.admitted)
             turn.findings.waited += time.monotonic() - began
-        return turn.admitted.result() if turn.admitted.done() else Decision()
+        return turn.decided or Decision()
 
     def _login(self, admission: Admission) -> Check:
         yield from ()
@@ -114,14 +114,10 @@ class Guard:
     def _limits(self, admission: Admission) -> Check:
         turn, policy = admission.turn, admission.turn.policy
         own = policy.limits if _kind(turn) is Kind.USER else policy.anonymous_limits
-        wanted = buckets(
-            (
-                (own, f"{turn.route.scope}:{turn.safety_identifier}"),
-                (
-                    policy.address_limits,
-                    f"{turn.route.scope}:{admission.address.safety_identifier}:all",
-                ),
-            )
+        scope, address = turn.route.scope, admission.address.safety_identifier
+        wanted = (
+            *buckets(own, f"{scope}:{turn.safety_identifier}"),
+            *buckets(policy.address_limits, f"{scope}:{address}:all"),
         )
         if not wanted:
             turn.findings.skipped["limits"] = "off"
@@ -178,10 +174,7 @@ class Guard:
         turn.verdict = yield from StartModeration(question)
         turn.ask_again = partial(self._ask_again, turn, question)
         turn.verdict.add_done_callback(partial(self._answered, turn))
-        if turn.policy.observe or not turn.admitted.done():
-            return None
-        decision = turn.admitted.result()
-        return None if decision.allowed else decision
+        return None if turn.policy.observe else turn.refusal
 
     def _unknown(self, turn: Turn) -> Callable[[str], bool]:
         """A test for texts of a history that this identity has not had cleared."""

@@ -1,0 +1,151 @@
+"""What a request costs in process, beside the bare app in the same run: protected and not.
+
+usage: python bench/inprocess.py [--framework starlette|flask]
+
+Prints medians of interleaved rounds, in microseconds of CPU time of the serving thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+ROUNDS = 40
+CALLS = 200
+BODY = json.dumps({"message": "What is a good name for a small green boat on a lake?"}).encode()
+SETTINGS: dict[str, Any] = {
+    "secret": "0" * 64,
+    "openai_api_key": "sk-bench",
+    "user": None,
+    "limits": "1000000/minute;9000000/day",
+    "address_limits": "1000000/minute",
+    "moderation": False,
+    "reply": "off",
+}
+
+
+def medians(runs: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Interleave the runs, so that noise meets all alike."""
+    seen: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            seen[name].append(run())
+    return {name: statistics.median(times) for name, times in seen.items()}
+
+
+def starlette() -> dict[str, float]:
+    from safety_middleware_starlette import SafetyMiddleware
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def handler(request: Request) -> PlainTextResponse:
+        await request.body()
+        return PlainTextResponse("ok")
+
+    def app(*, guarded: bool) -> Starlette:
+        paths = ["/chat", "/plain", *(f"/other/{n}" for n in range(18))]
+        built = Starlette(routes=[Route(path, handler, methods=["POST"]) for path in paths])
+        if guarded:
+            chosen = {**SETTINGS, "user": lambda _request: "user-42"}
+            built.add_middleware(SafetyMiddleware, routes=["/chat"], **chosen)
+        return built
+
+    loop = asyncio.new_event_loop()
+
+    async def call(built: Starlette, path: str) -> None:
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http", "root_path": "",
+            "http_version": "1.1", "asgi": {"version": "3.0"}, "state": {},
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": BODY, "more_body": False}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start" and message["status"] != 200:
+                raise RuntimeError(message)
+
+        await built(scope, receive, send)
+
+    def run(built: Starlette, path: str) -> Callable[[], float]:
+        async def many() -> float:
+            began = time.thread_time()
+            for _ in range(CALLS):
+                await call(built, path)
+            return (time.thread_time() - began) / CALLS * 1e6
+
+        return lambda: loop.run_until_complete(many())
+
+    bare, guarded = app(guarded=False), app(guarded=True)
+    runs = {
+        "bare": run(bare, "/plain"), "unprotected": run(guarded, "/plain"),
+        "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
+    }
+    try:
+        return medians(runs)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def flask() -> dict[str, float]:
+    from flask import Flask, request
+    from safety_middleware_flask import SafetyMiddleware
+    from werkzeug.test import EnvironBuilder
+
+    def app(*, guarded: bool) -> Flask:
+        built = Flask("bench")
+        for path in ["/chat", "/plain", *(f"/other/{n}" for n in range(18))]:
+            built.add_url_rule(path, path, lambda: request.get_data() and "ok", methods=["POST"])
+        if guarded:
+            SafetyMiddleware(built, routes=["/chat"], **{**SETTINGS, "user": lambda: "user-42"})
+        return built
+
+    def run(built: Flask, path: str) -> Callable[[], float]:
+        def many() -> float:
+            environs = [
+                EnvironBuilder(path=path, method="POST", data=BODY, content_type="application/json").get_environ()
+                for _ in range(CALLS)
+            ]
+            began = time.thread_time()
+            for environ in environs:
+                pieces = built.wsgi_app(environ, lambda *_: None)
+                b"".join(pieces)
+                getattr(pieces, "close", lambda: None)()
+            return (time.thread_time() - began) / CALLS * 1e6
+
+        return many
+
+    bare, guarded = app(guarded=False), app(guarded=True)
+    return medians({
+        "bare": run(bare, "/plain"), "unprotected": run(guarded, "/plain"),
+        "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
+    })
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--framework", choices=("starlette", "flask"), default="starlette")
+    chosen = parser.parse_args().framework
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        found = {"starlette": starlette, "flask": flask}[chosen]()
+    for name, value in found.items():
+        print(f"{name:24}{value:8.1f} us")
+    print(f"{'added, unprotected':24}{found['unprotected'] - found['bare']:8.1f} us")
+    print(f"{'added, protected':24}{found['protected, no call'] - found['bare chat']:8.1f} us")
+
+
+if __name__ == "__main__":
+    main()

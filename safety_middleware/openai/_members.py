@@ -1,7 +1,8 @@
 """The top-level members of a JSON object, found in its bytes and replaced there.
 
-A body with a picture in it has megabytes that nobody needs parsed: strings are skipped by
-``bytes.find``, everything else by possessive patterns, so that neither backtracks.
+The bytes are looked at as Latin-1: one character each, so that places in the text are places in
+the bytes, and the bytes of longer UTF-8 sequences are never taken for JSON's own signs. A body with
+a picture in it has megabytes that nobody needs parsed: there, strings are skipped by ``str.find``.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Member", "Members", "find_members", "replace_members"]
+__all__ = ["Member", "Members", "find_members"]
 
-_WS = rb"[ \t\r\n]*+"
-_OPEN = re.compile(_WS + rb"\{" + _WS)
-_KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+")' + _WS + rb":" + _WS, re.DOTALL)
-_AFTER = re.compile(_WS + rb"([,}])" + _WS)
-_SCALAR = re.compile(rb'[^ \t\r\n,:"{}\[\]]++')
-# what needs no look inside an array or object; longer strings are found faster by bytes.find
-_FLAT = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]{0,256}+")*+')
-_REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_QUOTE, _BACKSLASH = b'"\\'
+PARSED_WHOLE = 16_384
+"""Up to this many bytes parsing everything is faster than skipping it."""
+
+_parse = json.JSONDecoder(strict=False).raw_decode
+_OPEN = re.compile(r"[ \t\r\n]*+\{[ \t\r\n]*+")
+_COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
+_AFTER = re.compile(r"[ \t\r\n]*+([,}])[ \t\r\n]*+")
+# what needs no look inside an array or object; longer strings are found faster by str.find
+_FLAT = re.compile(r'(?:[^"{}\[\]]++|"[^"\\]{0,256}+")*+')
 
 
 class Member(NamedTuple):
@@ -33,107 +34,95 @@ class Member(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The members of an object, duplicates included, and where the first one stands."""
+    """An object's bytes, where its first member stands, and its members, duplicates included."""
 
+    body: bytes
     first: int
     found: Sequence[Member]
+
+    def replaced(self, values: Mapping[str, bytes]) -> bytes:
+        """The object with *values*, as JSON: at every occurrence, else added in front."""
+        view = memoryview(self.body)  # a megabyte is copied once
+        pieces: list[bytes | memoryview] = []
+        at = self.first
+        missing = dict(values)
+        for key, start, end in self.found:
+            if key in values:
+                pieces += (view[at:start], values[key])
+                missing.pop(key, None)
+                at = end
+        pieces.append(view[at:])
+        added = b",".join(b'"%b":%b' % (key.encode(), value) for key, value in missing.items())
+        comma = b"," if added and self.found else b""
+        return b"".join([view[: self.first], added, comma, *pieces])
 
 
 def find_members(body: bytes) -> Members:
     """The members of the JSON object that *body* is.
 
-    Values are skipped, not checked: where *body* is JSON the answer is right, where it is not,
-    whoever parses it will say so.
+    Where *body* is JSON the answer is right; where it is not, whoever parses it will say so.
 
     Raises:
+        RecursionError: If a small *body* is nested too deep to parse.
         ValueError: If *body* is no JSON object.
     """
-    opened = _OPEN.match(body)
+    text = body.decode("latin-1")
+    opened = _OPEN.match(text)
     if opened is None:
         raise ValueError("not a JSON object")
-    at = first = opened.end()
+    at = opened.end()
     found: list[Member] = []
-    more = body[at : at + 1] != b"}"
+    value_end = _parsed_end if len(text) <= PARSED_WHOLE else _skipped_end
+    more = not text.startswith("}", at)
     while more:
-        key = _KEY.match(body, at)
-        if key is None:
+        key, end = _parse(text, at)
+        colon = _COLON.match(text, end)
+        if colon is None or not isinstance(key, str):
             raise ValueError("not a JSON object")
-        end = _value_end(body, key.end())
-        found.append(Member(_key(key[1]), key.end(), end))
-        after = _AFTER.match(body, end)
+        end = value_end(text, colon.end())
+        found.append(Member(key, colon.end(), end))
+        after = _AFTER.match(text, end)
         if after is None:
             raise ValueError("not a JSON object")
-        at, more = after.end(), after[1] == b","
-    tail = at if found else _AFTER.match(body, at).end()  # type: ignore[union-attr]  # it is "}"
-    if tail != len(body):
+        at, more = after.end(), after[1] == ","
+    if text[at if found else at + 1 :].strip(" \t\r\n"):
         raise ValueError("not a JSON object")
-    return Members(first, found)
+    return Members(body, opened.end(), found)
 
 
-def replace_members(body: bytes, members: Members, values: Mapping[str, bytes]) -> bytes:
-    """*body* with the *values* (JSON text) set: in place at every occurrence, else added first."""
-    pieces: list[bytes] = [body[: members.first]]
-    present = {member.key for member in members.found}
-    added = [
-        json.dumps(key).encode() + b":" + new for key, new in values.items() if key not in present
-    ]
-    pieces.append(b",".join(added))
-    if added and members.found:
-        pieces.append(b",")
-    at = members.first
-    for key, start, end in members.found:
-        if key in values:
-            pieces += (body[at:start], values[key])
-            at = end
-    pieces.append(body[at:])
-    return b"".join(pieces)
+def _parsed_end(text: str, at: int) -> int:
+    return _parse(text, at)[1]
 
 
-def _key(quoted: bytes) -> str:
-    if _BACKSLASH in quoted:
-        return str(json.loads(quoted))
-    return quoted[1:-1].decode("utf-8", "replace")
+def _skipped_end(text: str, at: int) -> int:
+    if text.startswith('"', at):
+        return _string_end(text, at)
+    if text.startswith(("{", "["), at):
+        return _nested_end(text, at)
+    return _parse(text, at)[1]
 
 
-def _value_end(body: bytes, at: int) -> int:
-    lead = body[at : at + 1]
-    if lead == b'"':
-        return _string_end(body, at)
-    if lead and lead in b"{[":
-        return _nested_end(body, at)
-    scalar = _SCALAR.match(body, at)
-    if scalar is None:
-        raise ValueError("not a JSON object")
-    return scalar.end()
-
-
-def _string_end(body: bytes, at: int) -> int:
-    end = body.find(b'"', at + 1)
+def _string_end(text: str, at: int) -> int:
+    end = text.find('"', at + 1)
     if end < 0:
         raise ValueError("a string does not end")
-    slash = end
-    while body[slash - 1] == _BACKSLASH:  # the opening quote stops it
-        slash -= 1
-    if (end - slash) % 2 == 0:
+    if text[end - 1] != "\\":
         return end + 1
-    rest = _REST_OF_STRING.match(body, end + 1)
-    if rest is None:
-        raise ValueError("a string does not end")
-    return rest.end()
+    return _parse(text, at)[1]
 
 
-def _nested_end(body: bytes, at: int) -> int:
+def _nested_end(text: str, at: int) -> int:
     depth = 0
     while True:
-        flat = _FLAT.match(body, at)
+        flat = _FLAT.match(text, at)
         at = flat.end() if flat else at
-        mark = body[at : at + 1]
+        mark = text[at : at + 1]
         if not mark:
             raise ValueError("an array or object does not end")
-        if mark == b'"':
-            at = _string_end(body, at)
+        if mark == '"':
+            at = _string_end(text, at)
             continue
-        depth += 1 if mark in b"{[" else -1
+        depth += 1 if mark in "{[" else -1
         at += 1
         if depth == 0:
             return at

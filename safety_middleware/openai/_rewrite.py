@@ -6,16 +6,18 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from safety_middleware.errors import SafetyError
 
 from ._endpoints import SAFETY_HEADER, Endpoint
-from ._members import find_members, replace_members
+from ._members import Members, find_members
 
 __all__ = ["Marks", "with_header"]
 
 _FIELD = "safety_identifier"
+_NAMED = Endpoint("body")
 MAX_NUMBER_CHARS = 40
 """No output cap anybody means has more digits."""
 
@@ -63,32 +65,23 @@ class Marks:
         """
         try:
             members = find_members(body)
-            values = {
-                key: json.dumps(value).encode()
-                for key, value in self._values(
-                    endpoint,
-                    lambda name: [
-                        _number(body[m.start : m.end]) for m in members.found if m.key == name
-                    ],
-                ).items()
-            }
+            values = self._values(endpoint, partial(_numbers, members))
+            texts = {key: _json(value) for key, value in values.items()}
             if endpoint.identifier == "session":
-                values |= {
-                    m.key: self.in_json(Endpoint("body"), body[m.start : m.end])
-                    for m in members.found
-                    if m.key == "session" and body[m.start : m.start + 1] == b"{"
+                texts |= {
+                    key: self.in_json(_NAMED, body[start:end])
+                    for key, start, end in members.found
+                    if key == "session" and body[start : start + 1] == b"{"
                 }
         except (ValueError, RecursionError):
             raise _unreadable() from None
-        return replace_members(body, members, values)
+        return members.replaced(texts)
 
     def _in_mapping(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         values = self._values(endpoint, lambda name: [body[name]] if name in body else [])
         session = body.get("session")
         if endpoint.identifier == "session" and isinstance(session, Mapping):
-            values["session"] = self._in_mapping(
-                Endpoint("body"), cast("Mapping[str, Any]", session)
-            )
+            values["session"] = self._in_mapping(_NAMED, cast("Mapping[str, Any]", session))
         return {**body, **values}
 
     def _values(self, endpoint: Endpoint, sent: Callable[[str], list[Any]]) -> dict[str, Any]:
@@ -120,10 +113,18 @@ def _name(header: str | bytes) -> str:
     return (header.decode("latin-1") if isinstance(header, bytes) else header).lower()
 
 
-def _number(text: bytes) -> object:
-    """The value of a JSON text; True for what is no cap whatever it says."""
-    plain = len(text) <= MAX_NUMBER_CHARS and text[:1] not in b'"{['
-    return json.loads(text) if plain else True
+def _numbers(members: Members, name: str) -> list[object]:
+    """The values of the members called *name*; True for what is no cap whatever it says."""
+    texts = [members.body[start:end] for key, start, end in members.found if key == name]
+    return [
+        json.loads(text) if len(text) <= MAX_NUMBER_CHARS and text[:1] not in b'"{[' else True
+        for text in texts
+    ]
+
+
+@lru_cache(1_024, typed=True)  # the same few caps and identities come again and again
+def _json(value: str | float) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _lowest(asked: list[Any], cap: int) -> float:

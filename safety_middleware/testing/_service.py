@@ -67,6 +67,13 @@ class Service:
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        try:
+            return await self._serve(request)
+        except ConnectionError:
+            # A client that left is nothing to log, which aiohttp would do.
+            raise asyncio.CancelledError from None
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         seen = await self._read(request)
         exchange = Exchange(request, seen, self._log, self._manner.headers)
         try:

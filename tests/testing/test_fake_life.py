@@ -199,6 +199,23 @@ def test_a_client_that_leaves_a_whole_answer_pays_for_what_was_said(fake: FakeOp
         assert fake.requests[1].tokens_sent == 0
 
 
+def test_a_client_that_leaves_with_data_under_way_is_nothing_to_log(
+    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.reply = ["word " * 400] * 20_000
+    body = b'{"messages":[{}],"stream":true}'
+    headers = {**HEADERS, "Content-Type": "application/json"}
+    connections = [http.client.HTTPConnection("127.0.0.1", fake.port) for _ in range(50)]
+    for connection in connections:
+        connection.request("POST", "/v1/chat/completions", body, headers)
+    fake.wait_for(lambda: len([s for s in fake.requests if s.tokens_sent > 10]) == 50)
+    for connection in connections:
+        connection.close()
+    fake.wait_for(lambda: all(seen.aborted for seen in fake.requests))
+    assert all(seen.tokens_sent < 20_000 for seen in fake.requests)
+    assert caplog.records == []
+
+
 def test_a_client_that_leaves_before_its_request_is_read_is_no_request(fake: FakeOpenAI) -> None:
     with socket.create_connection(("127.0.0.1", fake.port)) as half:
         half.sendall(b"POST /v1/moderations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")

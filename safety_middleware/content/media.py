@@ -95,12 +95,12 @@ def _label(node: dict[str, Json]) -> str | None:
 
 
 def _sources(node: dict[str, Json], label: str | None) -> Iterator[tuple[str, str, str | None]]:
-    for key in SOURCES.intersection(node):
-        value = node[key]
+    for key, value in node.items():
+        if key not in SOURCES:
+            continue
         if isinstance(value, dict):
-            for name in SOURCES.intersection(value):
-                inner = value[name]
-                if isinstance(inner, str) and inner:
+            for name, inner in value.items():
+                if name in SOURCES and isinstance(inner, str) and inner:
                     yield key, inner, _label(value) or label
         elif isinstance(value, str) and value:
             yield key, value, label
@@ -111,6 +111,8 @@ def _image(source: str, label: str | None, *, is_image: bool, new: bool) -> Imag
         return None
     if is_web_url(source):
         return Image(source, new) if is_image or label else None
-    if (is_image or label) and not is_data_url(source):  # some send the base64 alone
-        source = f"data:image/*;base64,{source}"
+    if (is_image or label) and not is_data_url(
+        source
+    ):  # some send base64 alone; its first bytes tell the type
+        source = f"data:image/png;base64,{source}"
     return image_of_data(source, new=new) if is_data_url(source) else None

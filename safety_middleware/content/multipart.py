@@ -32,7 +32,7 @@ def read_multipart(body: bytes, boundary: str | None) -> list[FormField]:
     if boundary is None or _BOUNDARY.fullmatch(boundary) is None:
         raise BadInput(Reason.UNREADABLE_BODY)
     mark = b"--" + boundary.encode()
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark, MOST_FIELDS + 2)
+    pieces = (b"\r\n" + body).split(b"\r\n" + mark, MOST_FIELDS + 1)
     first, *parts, last = pieces if len(pieces) > 1 else (b"?", b"")
     if first or last not in {b"--", b"--\r\n"} or body.count(mark) != len(pieces) - 1:
         raise BadInput(Reason.UNREADABLE_BODY)

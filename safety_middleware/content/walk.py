@@ -226,8 +226,8 @@ class Found:
     ) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(Reason.UNREADABLE_BODY)
-        media = find_media(node, new=speaker.new, inside=speaker.role is not None)
-        if media is not None:
+        inside = speaker.role is not None
+        if not used and (media := find_media(node, new=speaker.new, inside=inside)) is not None:
             used = media.used
             self.images += media.images
             self.unsupported += [where] * media.refused
@@ -235,7 +235,7 @@ class Found:
             there = place(where, key if key in _PLAIN else self.name(key, where, speaker))
             if self.choices:
                 self.value(key, there, value)
-            if used and key in used:
+            if key in used:
                 if isinstance(value, dict):
                     self._members(value, there, speaker, depth + 1, SOURCES)
             elif not isinstance(value, str):

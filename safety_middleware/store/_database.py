@@ -77,7 +77,6 @@ class Database:
                 try:
                     self._migrate(engine)
                 except SQLAlchemyError as error:
-                    self.dispose()
                     raise _unusable(error) from None
             self._ready = True
 

@@ -14,7 +14,7 @@ from safety_middleware.errors import SettingsError
 
 from ._directory import create_once, own_directory
 
-__all__ = ["connect", "locate", "see_file"]
+__all__ = ["connect", "locate", "prepare_sqlite", "see_file"]
 
 SQLITE = "sqlite"
 POSTGRES = "postgresql+psycopg"
@@ -76,7 +76,7 @@ def connect(url: URL) -> Engine:
     options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY}
     if url.drivername == SQLITE:
         engine = create_engine(url, connect_args={"timeout": BUSY}, **options)
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     patience = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_name": "safety"}
@@ -92,7 +92,8 @@ def connect(url: URL) -> Engine:
         ) from None
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+def prepare_sqlite(connection: sqlite3.Connection, _: object = None) -> None:
+    """Bring a new connection into the mode in which several processes can share the file."""
     # sqlite3 by itself opens no transaction before DDL and none before SELECT
     connection.isolation_level = None
     deadline = time.monotonic() + BUSY
@@ -101,7 +102,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
             connection.execute("PRAGMA journal_mode=WAL").close()
             break
         except sqlite3.OperationalError as error:
-            # workers that start together meet here, and SQLite does not wait by itself
+            # where several workers ask for it at once, SQLite refuses one without waiting
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -19,7 +19,7 @@ class Record:
 
     Attributes:
         id: The turn's id, ``req_…``; unique.
-        at: When the turn began, in seconds since the epoch.
+        at: When the turn was settled, in seconds since the epoch; ``duration_ms`` earlier it began.
         route: The route's template.
         method: The request's method; None outside HTTP.
         identity: The safety identifier of who spoke, or None.

@@ -79,7 +79,8 @@ class Store:
             here.database.prepare()
         except Away as error:
             here.writer.probe(error.cause)
-        here.database.dispose()
+        finally:
+            here.database.dispose()
         return store
 
     def write(self, record: Record) -> None:

@@ -21,7 +21,7 @@ __all__ = ["OnDegraded", "Writer"]
 OnDegraded = Callable[[str, str], None]
 
 ROOM = 10_000
-"""Records that may wait for the database; about 15 MB."""
+"""Records that may wait for the database; about 20 MB."""
 BATCH = 500
 LINGER = 0.05
 """How long the first record of a batch waits for others, in seconds."""

@@ -6,20 +6,23 @@ import shutil
 import socket
 import sqlite3
 import stat
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from safety_middleware.decision import Action, Reason
 from safety_middleware.errors import SettingsError, StorageUnavailable
-from safety_middleware.store import Record, Store
+from safety_middleware.store import Record, Store, _place
 from safety_middleware.store._forks import FORKS, Forks
+from safety_middleware.store._place import connect, locate
 
 FULL = Record(
     id="req_0123456789abcdef01234567",
@@ -50,8 +53,18 @@ FULL = Record(
 )
 
 
+BARE = Record(id="", at=0.0, route="/chat")
+
+
 def record(number: int, **values: Any) -> Record:
-    return Record(**{"id": f"req_{number:024x}", "at": float(number), "route": "/chat", **values})
+    return replace(BARE, id=f"req_{number:024x}", **{"at": float(number), **values})
+
+
+class Told(list[tuple[str, str]]):
+    """What a store said of itself."""
+
+    def hear(self, service: str, cause: str) -> None:
+        self.append((service, cause))
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -149,8 +162,8 @@ def test_values_no_database_takes_are_replaced_and_the_record_is_kept(store: Sto
 
 
 def test_a_record_no_database_takes_costs_no_other_and_is_counted(url: str) -> None:
-    told: list[tuple[str, str]] = []
-    with Store.open(url, on_degraded=lambda *args: told.append(args)) as store:
+    told = Told()
+    with Store.open(url, on_degraded=told.hear) as store:
         missing: Any = None
         for number, values in enumerate(
             ({}, {"input_chars": 10**30}, {"route": missing}, {"at": math.nan}, {})
@@ -258,19 +271,20 @@ def test_a_database_that_is_removed_while_in_use_is_made_again(
 
 
 def test_a_table_that_is_dropped_loses_no_record(url: str) -> None:
-    told: list[tuple[str, str]] = []
-    with Store.open(url, on_degraded=lambda *args: told.append(args)) as store:
-        here = store._here().database._engine
-        with here.begin() as connection:
+    told = Told()
+    with Store.open(url, on_degraded=told.hear) as store:
+        owner = connect(locate(url, Path()))
+        with owner.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE safety_records RENAME TO moved")
         store.write(record(1))
         assert not store.flush(0.3)
         with pytest.raises(StorageUnavailable):
             store.latest()
         assert store.dropped == 0
-        with here.begin() as connection:
+        with owner.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE moved RENAME TO safety_records")
         assert store.flush(20)
+        owner.dispose()
         assert told[0] in {("store", "SQLITE_ERROR"), ("store", "42P01")}
         assert len(store.latest()) == 1
 
@@ -325,24 +339,18 @@ class Relay:
             self._run(self._pump, far, near)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        except OSError:
-            pass
         for each in (source, sink):
-            try:
+            with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def drop(self) -> None:
         self.cut = True
         for each in self._open:
-            try:
+            with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self) -> None:
         self.drop()
@@ -356,8 +364,6 @@ class Relay:
 
 @pytest.fixture
 def relay(postgres_url: str) -> Iterator[tuple[Relay, str]]:
-    from sqlalchemy import make_url
-
     url = make_url(postgres_url)
     made = Relay(url.host or "127.0.0.1", url.port or 5432)
     through = url.set(host="127.0.0.1", port=made.port)
@@ -367,8 +373,8 @@ def relay(postgres_url: str) -> Iterator[tuple[Relay, str]]:
 
 def test_a_server_that_goes_and_comes_back_loses_no_record(relay: tuple[Relay, str]) -> None:
     way, url = relay
-    told: list[tuple[str, str]] = []
-    with Store.open(url, on_degraded=lambda *args: told.append(args)) as store:
+    told = Told()
+    with Store.open(url, on_degraded=told.hear) as store:
         store.write(record(1))
         assert store.flush()
         way.drop()
@@ -386,11 +392,12 @@ def test_a_server_that_goes_and_comes_back_loses_no_record(relay: tuple[Relay, s
 def test_a_server_that_is_away_at_the_start_is_found_later(relay: tuple[Relay, str]) -> None:
     way, url = relay
     way.drop()
-    with Store.open(url, on_degraded=lambda *_: None) as store:
+    with Store.open(url, on_degraded=Told().hear) as store:
         assert store.degraded is not None
-        store.write(record(1))
+        assert store.waiting == 0
         way.cut = False
         until(lambda: store.degraded is None)
+        store.write(record(1))
         assert store.flush(20)
         assert len(store.latest()) == 1
 
@@ -423,8 +430,6 @@ def test_a_url_that_can_not_be_used_is_an_error_without_its_password(
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_way_to_write_a_postgresql_url_means_psycopg(scheme: str) -> None:
-    from safety_middleware.store._place import connect, locate
-
     engine = connect(locate(f"{scheme}://user@127.0.0.1/db?connect_timeout=9", Path()))
     assert engine.driver == "psycopg"
     assert engine.dialect.create_connect_args(engine.url)[1]["connect_timeout"] == "9"
@@ -456,19 +461,49 @@ def test_a_directory_is_no_database(tmp_path: Path) -> None:
 def test_a_database_that_stays_locked_at_the_start_is_waited_for_later(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safety_middleware.store import _place
-
     Path(sqlite_url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700)
     monkeypatch.setattr(_place, "BUSY", 0.05)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with Store.open(sqlite_url, on_degraded=lambda *_: None) as store:
+    with Store.open(sqlite_url, on_degraded=Told().hear) as store:
         assert store.degraded == "SQLITE_BUSY"
         store.write(record(1))
         other.execute("COMMIT")
         other.close()
         assert store.flush(20)
         assert len(store.latest()) == 1
+
+
+def test_a_database_that_others_just_read_is_waited_for_at_the_start(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE other (x)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM other").fetchall()
+    timer = threading.Timer(0.2, other.execute, ["COMMIT"])
+    timer.start()
+    with Store.open("sqlite:///x.db", base=tmp_path) as store:
+        assert store.degraded is None
+        assert store.latest() == []
+    timer.join()
+    other.close()
+
+
+def test_a_worker_that_loses_the_race_for_write_ahead_mode_tries_again(tmp_path: Path) -> None:
+    class Racing(sqlite3.Connection):
+        refusals = 2
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            if self.refusals:
+                self.refusals -= 1
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(*args)
+
+    connection = sqlite3.connect(tmp_path / "x.db", factory=Racing)
+    _place.prepare_sqlite(connection)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
 
 
 def test_without_create_nothing_is_made(tmp_path: Path) -> None:
@@ -482,11 +517,6 @@ def test_without_create_a_database_that_is_there_is_read(url: str) -> None:
         store.write(record(1))
     with Store.open(url, create=False) as store:
         assert len(store.latest()) == 1
-
-
-def test_importing_the_store_loads_no_sqlalchemy() -> None:
-    code = "import sys, safety_middleware.store; sys.exit('sqlalchemy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_fork_waits_for_the_statement_under_way_and_closes_what_is_open() -> None:
@@ -509,9 +539,15 @@ def test_a_fork_waits_for_the_statement_under_way_and_closes_what_is_open() -> N
     thread = threading.Thread(target=statement)
     thread.start()
     assert entered.wait(10)
-    fork = threading.Thread(target=lambda: (forks.before(), order.append("fork")))
+
+    def go() -> None:
+        forks.before()
+        order.append("fork")
+
+    fork = threading.Thread(target=go)
     fork.start()
-    until(lambda: forks._forking)
+    fork.join(0.1)
+    assert fork.is_alive()
     leave.set()
     thread.join()
     fork.join()
@@ -529,17 +565,29 @@ def test_a_fork_waits_for_the_statement_under_way_and_closes_what_is_open() -> N
     assert database.disposed == 2
 
 
-def test_before_a_fork_no_connection_to_sqlite_stays_open(sqlite_store: Store) -> None:
+def open_files() -> set[str]:
+    names: set[str] = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them is gone by now
+            names.add(str(file.readlink()))
+    return names
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="the system does not list open files"
+)
+def test_before_a_fork_no_connection_to_sqlite_stays_open(
+    sqlite_store: Store, sqlite_url: str
+) -> None:
+    file = sqlite_url.removeprefix("sqlite:///")
     sqlite_store.write(record(1))
     assert sqlite_store.flush()
     assert len(sqlite_store.latest()) == 1
+    assert file in open_files()
     FORKS.before()
     try:
-        names = [str(p.readlink()) for p in Path("/proc/self/fd").iterdir() if p.is_symlink()]
-    except OSError:
-        names = []
+        assert file not in open_files()
     finally:
         FORKS.after_in_parent()
-    assert not [name for name in names if "safety.db" in name]
     sqlite_store.write(record(2))
     assert sqlite_store.flush()

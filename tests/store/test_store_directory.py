@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ def mode(path: Path) -> int:
 
 
 @contextmanager
-def read_only_directory() -> Iterator[Path]:
+def read_only_directory() -> Generator[Path]:
     """A directory the process may read and not write, whoever runs the tests."""
     path = Path(tempfile.mkdtemp(prefix="safety-read-only-"))
     path.chmod(0o555)
@@ -112,10 +112,11 @@ def test_each_directory_has_its_own_secret(tmp_path: Path) -> None:
 
 
 def test_racing_workers_get_the_same_secret(tmp_path: Path) -> None:
+    def work(_: int) -> str:
+        return generated_secret(safety_directory(tmp_path))
+
     with ThreadPoolExecutor(16) as pool:
-        secrets = list(
-            pool.map(lambda _: generated_secret(safety_directory(tmp_path)), range(64))
-        )
+        secrets = list(pool.map(work, range(64)))
     assert len(set(secrets)) == 1
     assert sorted(p.name for p in (tmp_path / ".safety").iterdir()) == [".gitignore", "secret"]
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -132,9 +133,7 @@ def test_nothing_is_lost_while_the_database_is_away(memory: Memory) -> None:
     assert writer.close()
 
 
-def test_the_pauses_between_attempts_grow(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pauses_between_attempts_grow(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_writer, "PAUSES", (0.01, 0.08))
     memory.away = True
     writer = memory.writer()
@@ -220,9 +219,7 @@ def test_records_the_database_will_never_take_are_counted(memory: Memory) -> Non
     assert memory.told == [("store", "unwritable")]
 
 
-def test_a_hook_that_fails_breaks_nothing(
-    memory: Memory, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_hook_that_fails_breaks_nothing(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
     def hook(service: str, cause: str) -> None:
         raise ValueError(service + cause)
 
@@ -308,6 +305,24 @@ def test_records_put_while_the_writer_closes_are_not_left_behind(memory: Memory)
     assert writer.close(10)
     assert len(memory.saved) + writer.dropped == next(puts)
     assert len({each.id for each in memory.saved}) == len(memory.saved)
+
+
+def test_a_record_put_at_the_very_end_of_closing_is_saved(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = memory.writer()
+    late = [record(2)]
+
+    def drain(drain: Callable[[], bool]) -> bool:
+        done = drain()
+        while late:
+            writer.put(late.pop())
+        return done
+
+    monkeypatch.setattr(writer, "_drain", partial(drain, getattr(writer, "_drain")))  # noqa: B009
+    writer.put(record(1))
+    assert writer.close(10)
+    assert memory.saved == [record(1), record(2)]
 
 
 def test_without_a_thread_to_be_had_records_wait_and_closing_saves_them(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -56,7 +57,7 @@ class Safety:
         self.hooks = Hooks()
         self._standings = Standings()
         self._lock = Lock()
-        self._started = False
+        self.started = False
         self._complaints = Lock()
         self._complained: dict[tuple[str, str], float] = {}
 
@@ -66,10 +67,10 @@ class Safety:
         Raises:
             SettingsError: If something the settings name can't be used; it tells the remedy.
         """
-        if self._started:
+        if self.started:
             return
         with self._lock:
-            if self._started:
+            if self.started:
                 return
             from . import limiters  # noqa: PLC0415  # limits and Redis: at start, not at import
 
@@ -91,20 +92,20 @@ class Safety:
             self.guard = Guard(
                 self._words(), Cleared(self.keyring.verdict_key), self.desk.ask_from_thread
             )
-            self._started = True
+            self.started = True
 
     def close(self) -> None:
         """Write what is queued and release what was opened; for threads and WSGI."""
-        if self._started:
+        if self.started:
             self.desk.close()
             self.store.close()
         self.hooks.close()
 
     async def aclose(self) -> None:
         """The same inside an event loop: also closes the loop's own moderation client."""
-        if self._started:
+        if self.started:
             await self.desk.aclose()
-        self.close()
+        await asyncio.to_thread(self.close)  # it waits for threads
 
     def identify(
         self,

@@ -7,6 +7,7 @@ import logging
 from threading import Lock
 from typing import Any
 
+from anyio import to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safety_middleware import ContentBlocked, Decision, Safety, SettingsError
@@ -44,15 +45,28 @@ class SafetyMiddleware:
 
     def __init__(self, app: ASGIApp, *, safety: Safety | None = None, **settings: Any) -> None:
         self.app = app
-        self.safety = engine(safety, settings)
+        self._given = (safety, settings)
+        self._engine = safety
         self._lock = Lock()
         self._binding: Binding | None = None
         self._opaque: ASGIApp | None = None
+        if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
+            self._load()
+
+    @property
+    def safety(self) -> Safety:
+        """The engine.
+
+        Raises:
+            SettingsError: If a setting is unknown or impossible.
+        """
+        return self._engine or self._load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; the leaves that are protected know their middleware by the scope."""
-        kind = scope["type"]
-        if kind == "lifespan":
+        if self._engine is None:
+            await to_thread.run_sync(self._load)
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, self._starting(scope, send))
             return
         binding = self._binding
@@ -64,19 +78,28 @@ class SafetyMiddleware:
         else:
             await self.app(scope, receive, send)
 
+    def _load(self) -> Safety:
+        # Starlette builds its middlewares inside the event loop, where no file may be read
+        with self._lock:
+            if self._engine is None:
+                self._engine = engine(*self._given)
+            return self._engine
+
     def _starting(self, scope: Scope, send: Send) -> Send:
         """Start the engine when the app's own start-up is complete, and stop it after shut-down."""
 
         async def starting(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 try:
-                    await asyncio.to_thread(self.safety.start)
                     self._bind(scope)
+                    if self._opaque is not None or (self._binding and self._binding.names):
+                        await to_thread.run_sync(self.safety.start)
                 except SettingsError as problem:
                     await send({"type": "lifespan.startup.failed", "message": str(problem)})
                     raise
             elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await self.safety.aclose()
+                if self.safety.started:
+                    await self.safety.aclose()
             await send(message)
 
         return starting
@@ -108,7 +131,8 @@ class SafetyMiddleware:
         """Take one request to a protected route through its turn."""
         safety = self.safety
         _asyncio_only()
-        safety.start()
+        if not safety.started:
+            await to_thread.run_sync(safety.start)
         turn = Turn(route, None)
         body = Body(scope, receive, observe=route.policy.observe)
         identity, address = await identify(safety, scope)

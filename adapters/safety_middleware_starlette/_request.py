@@ -23,12 +23,13 @@ __all__ = ["Body", "Ports", "header", "identify"]
 SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
 """Keys under which web apps keep the id of a logged-in user in ``request.session``."""
 _COOKIE = re.compile(rf"(?:^|;\s*){SESSION_COOKIE}=([^;]+)")
+_BOUNDARY = re.compile(r'(?i)multipart/.*;\s*boundary="?([^";,]+)')
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header, or None. *name* in lower case."""
-    for key, value in scope["headers"]:
+    for key, value in scope.get("headers", ()):
         if key == name:
             text: str = value.decode("latin-1")
             return text
@@ -147,14 +148,16 @@ async def identify(safety: Safety, scope: Scope) -> tuple[Identity, Identity]:
             session = _our_session(safety, scope)
     forwarded: list[str] = []
     if settings.trusted_proxies:
-        forwarded = [v.decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
+        forwarded = [
+            v.decode("latin-1") for n, v in scope.get("headers", ()) if n == b"x-forwarded-for"
+        ]
     client = scope.get("client")
     address = client_address(client[0] if client else None, forwarded, settings.trusted_proxies)
     return safety.identify(user=user, session=session, address=address)
 
 
 def _our_session(safety: Safety, scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
+    for name, value in scope.get("headers", ()):
         if name == b"cookie":
             found = _COOKIE.search(value.decode("latin-1"))
             if found is not None:
@@ -201,6 +204,8 @@ async def _app_forms(scope: Scope, body: bytes, content_type: str | None) -> Any
     """What the app's own parser makes of a form, as the reader that extraction asks."""
     if content_type is None or not content_type.strip().lower().startswith(_FORMS):
         return None
+    if _unfinished(content_type, body):
+        return _unreadable
 
     async def once() -> Message:
         return {"type": "http.request", "body": body}
@@ -226,3 +231,13 @@ async def _app_forms(scope: Scope, body: bytes, content_type: str | None) -> Any
         return fields
 
     return read
+
+
+def _unfinished(content_type: str, body: bytes) -> bool:
+    """Whether a multipart body lacks its closing boundary; Starlette leaves its last file open."""
+    boundary = _BOUNDARY.search(content_type)
+    return boundary is not None and f"--{boundary.group(1)}--".encode("latin-1") not in body
+
+
+def _unreadable(_body: bytes, _content_type: str) -> Iterable[FormField]:
+    raise ValueError("the form has no end")

@@ -60,9 +60,11 @@ class Seam:
             marks.apply(endpoint, arguments)
         request = build(method, url, **arguments)
         request.extensions[_PASSED] = _Passed(endpoint, turn)
-        content = arguments.get("content")
-        if marks is not None and isinstance(content, bytes):
-            request.headers["content-length"] = str(len(content))  # one the app sent is wrong now
+        form = arguments.get("data") is not None or arguments.get("files") is not None
+        if (
+            marks is not None and endpoint.in_body and not form
+        ):  # a length the app sent is wrong now
+            request.headers["content-length"] = str(len(request.content))
         return request
 
     def send(self, send: Callable[..., Any], request: Any, stream: bool, options: Any) -> Any:
@@ -82,7 +84,7 @@ class Seam:
             if _must_wait(turn):
                 _wait(turn)
             refuse(turn)
-            if turn.admitted.done():
+            if turn.decided is not None:
                 return unheld(send, request, stream, options)
             return Call(turn).run(send, request, stream, options)
         except ContentBlocked as blocked:
@@ -109,7 +111,7 @@ class Seam:
                 await verdict.wait(turn.admitted)
                 _note_wait(turn, began)
             refuse(turn)
-            if turn.admitted.done():
+            if turn.decided is not None:
                 return await send(request, stream=stream, **options)
             return await AsyncCall(turn).run(send, request, stream, options)
         except ContentBlocked as blocked:
@@ -152,7 +154,7 @@ def _must_wait(turn: Turn) -> bool:
     """Count the call; whether it has to wait for the verdict."""
     turn.guarded_calls += 1
     turn.route.seen_guarded = True
-    return turn.hold == "model" and not turn.admitted.done()
+    return turn.hold == "model" and turn.decided is None
 
 
 def _wait(turn: Turn) -> None:

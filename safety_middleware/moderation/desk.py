@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -21,6 +22,8 @@ from .settings import DeskSettings, Question
 from .thread import LoopThread
 
 __all__ = ["Desk"]
+
+_log = logging.getLogger("safety_middleware.moderation")
 
 
 class Desk:
@@ -96,8 +99,10 @@ class Desk:
         except SettingsError as error:
             self._service.misconfigured(error)
             return _failed("misconfigured")
-        except RuntimeError:  # no thread can be started while the interpreter ends
-            return _failed("closed")
+        except Exception as error:
+            # no thread or socket to be had: whoever asks must be told, not broken
+            _log.error("the moderation desk can't work: %s", type(error).__name__)
+            return _failed("error")
         return line.ask(key, question, here=loop is not None)
 
     def start_afresh(self) -> None:
@@ -149,7 +154,11 @@ class Desk:
                     thread = self._thread = LoopThread(lambda: Line(service, lambda: None))
                     # at the latest when the interpreter ends, before what the thread needs is gone
                     self._finalizer = weakref.finalize(self, thread.stop)
-        return thread.line()
+        try:
+            return thread.line()
+        except RuntimeError:
+            self._thread = None
+            raise
 
 
 def _failed(cause: str) -> Future[Verdict]:

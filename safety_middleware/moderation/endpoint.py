@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from safety_middleware.errors import SettingsError
@@ -59,26 +59,20 @@ def find_endpoint(settings: DeskSettings, environ: Mapping[str, str] = os.enviro
     return Endpoint(f"{base}/moderations", used, _proxy(parts.scheme, parts.netloc))
 
 
-class _Url:
-    __slots__ = ("netloc", "scheme")
-
-    def __init__(self, scheme: str, netloc: str) -> None:
-        self.scheme = scheme
-        self.netloc = netloc
-
-
-def _url(setting: str, url: str) -> _Url:
+def _url(setting: str, url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        # asking for the port checks it
+        usable = parts.hostname and not parts.username and (parts.port or True)
     except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host:
+        usable, parts = False, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not usable:
         raise SettingsError(
-            setting, "it is not an http or https URL", f"Write it like {OPENAI} or leave it out."
+            setting,
+            "it is not an http or https URL without a user name",
+            f"Write it like {OPENAI} or leave it out.",
         )
-    # a user name or password in the URL is no part of the host that proxies are chosen by
-    return _Url(parts.scheme, parts.netloc.rpartition("@")[2])
+    return parts
 
 
 def _proxy(scheme: str, netloc: str) -> str | None:

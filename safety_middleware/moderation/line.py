@@ -26,8 +26,10 @@ __all__ = ["Line"]
 _log = logging.getLogger("safety_middleware.moderation")
 # answers that may be the fault of one text among several
 _SPLIT = frozenset({"http_400", "http_413", "http_422"})
-# how often the time for gathering doubles: 5 ms become 80
-_DOUBLINGS = 4
+# the time for gathering doubles at most so often (5 ms become 160), and never takes more than
+# this share of the time a call takes
+_DOUBLINGS = 5
+_PATIENCE = 0.125
 
 
 class _Ask:
@@ -108,7 +110,8 @@ class Line:
         self._closed = True
         for ask in list(self._asks.values()):
             self._fail(ask, "closed")
-        with suppress(StopIteration):
+        # with its loop closed there is nothing it could wait for
+        with suppress(StopIteration, RuntimeError):
             self._transport.aclose().send(None)
 
     async def _keep(self) -> AsyncGenerator[None]:
@@ -159,7 +162,8 @@ class Line:
             self._send(self._take())
         if self._waiting and self._flush is None:
             beyond = len(self._calls) - self._settings.unbatched
-            wait = self._settings.gather * 2 ** min(beyond, _DOUBLINGS)
+            most = self._service.meter.latency.mean * _PATIENCE
+            wait = min(self._settings.gather * 2 ** min(beyond, _DOUBLINGS), most)
             self._flush = self._loop.call_later(wait, self._gathered)
 
     def _gathered(self) -> None:
@@ -246,6 +250,8 @@ class Line:
             ask.future.set_exception(ModerationUnavailable(cause))
 
     def _forget(self, ask: _Ask) -> None:
-        self._asks.pop(ask.key, None)
+        # another may have been asked the same since this one was given up
+        if self._asks.get(ask.key) is ask:
+            del self._asks[ask.key]
         if ask.timer is not None:
             ask.timer.cancel()

@@ -11,7 +11,7 @@ from safety_middleware.verdict import Verdict
 
 __all__ = ["read"]
 
-# ``types/moderation.py`` of the SDK: these may be null or missing, the others may not
+# the SDK's ``types/moderation.py``: these may be null or missing, the others may not
 NULLABLE = frozenset({"illicit", "illicit/violent"})
 REQUIRED = frozenset(CATEGORIES) - NULLABLE
 
@@ -51,33 +51,30 @@ def _verdict(result: Any, model: str) -> Verdict:
             "categories": dict(),
             "category_scores": dict(),
         }:
-            flags = _flags(result["categories"])
+            judged = _judged(result["categories"])
             scores = _scores(result["category_scores"])
         case _:
             raise ModerationUnavailable("malformed")
+    flags = frozenset(name for name, flag in judged.items() if flag)
+    # without a score a threshold on the category would be passed over in silence
+    if not judged.keys() >= REQUIRED or not scores.keys() >= judged.keys():
+        raise ModerationUnavailable("malformed")
     if flagged and not flags:
         raise ModerationUnavailable("malformed")
     return Verdict(flags, scores, model)
 
 
-def _flags(categories: dict[str, Any]) -> frozenset[str]:
-    if not categories.keys() >= REQUIRED:
+def _judged(categories: dict[str, Any]) -> dict[str, bool]:
+    judged = {name: flag for name, flag in categories.items() if flag is not None}
+    if not all(isinstance(flag, bool) for flag in judged.values()):
         raise ModerationUnavailable("malformed")
-    flags: list[str] = []
-    for name, flag in categories.items():
-        if flag is True:
-            flags.append(name)
-        elif flag is not False and not (flag is None and name not in REQUIRED):
-            raise ModerationUnavailable("malformed")
-    return frozenset(flags)
+    return judged
 
 
 def _scores(scores: dict[str, Any]) -> dict[str, float]:
-    if not scores.keys() >= REQUIRED:
-        raise ModerationUnavailable("malformed")
     known: dict[str, float] = {}
     for name, score in scores.items():
-        if score is None and name not in REQUIRED:
+        if score is None:
             continue
         # the comparison is false for NaN as well
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:

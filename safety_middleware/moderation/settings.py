@@ -38,8 +38,8 @@ class DeskSettings:
         cache_size: Verdicts remembered; 0 switches the cache off.
         cache_ttl: How long a verdict is remembered, in seconds.
         unbatched: Requests in flight up to which a text is sent at once and alone.
-        gather: Shortest time texts are gathered for when more are in flight, in seconds; it
-            doubles with each further request in flight, up to sixteenfold.
+        gather: Time texts are gathered for when more are in flight, in seconds; it doubles with
+            each further request in flight, up to an eighth of the time a call takes.
         batch_texts: Most texts in one request.
         batch_chars: Most characters in one request of several texts.
         connections: Most connections of one event loop.
@@ -58,7 +58,7 @@ class DeskSettings:
     client: object | None = field(default=None, repr=False)
     cache_size: int = 10_000
     cache_ttl: float = 3_600.0
-    unbatched: int = 4
+    unbatched: int = 3
     gather: float = 0.005
     batch_texts: int = 32
     batch_chars: int = 80_000

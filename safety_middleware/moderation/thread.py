@@ -21,6 +21,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._line: Line | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="safety-moderation", daemon=True)
         self._thread.start()
 
@@ -28,11 +29,11 @@ class LoopThread:
         """The line that runs on this thread.
 
         Raises:
-            RuntimeError: If it could not be opened.
+            RuntimeError: If it could not be opened; the reason is its cause.
         """
         self._ready.wait()
         if self._line is None:
-            raise RuntimeError("the thread of the moderation desk ended at once")
+            raise RuntimeError("the moderation desk's thread ended at once") from self._error
         return self._line
 
     def stop(self) -> None:
@@ -51,7 +52,12 @@ class LoopThread:
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._line = self._open_line()
+        try:
+            self._line = self._open_line()
+        except Exception as error:
+            # whoever waits for the line is told
+            self._error = error
+            return
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._ready.set()

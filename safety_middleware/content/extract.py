@@ -20,7 +20,7 @@ from .walk import Found
 
 __all__ = ["extract"]
 
-MOST_COMMAS = 100_000
+MOST_COMMAS = 50_000
 """Most commas of a JSON body, which bound its values before they are parsed."""
 
 _MULTIPART = "multipart/form-data"

@@ -81,7 +81,7 @@ def read_json(text: str) -> Json:
     """
     try:
         value: Json = _decode(text)
-        if "\\u" in text and _SURROGATE.search(text):
+        if "\\" in text and _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError:
         raise NotJsonError from None

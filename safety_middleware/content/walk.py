@@ -187,7 +187,11 @@ class Found:
             return
         below = Speaker(False, speaker.role) if key in HISTORIES else speaker
         for i, item in enumerate(items):
-            self._walk(item, place(where, i), key, below, depth + 1)
+            there = place(where, i)
+            if isinstance(item, dict) and (text := self._plain(item, "type", "text")) is not None:
+                self.parts.append(Part(text, f"{there}/text", *below, True, self.echo))
+            else:
+                self._walk(item, there, key, below, depth + 1)
 
     def _conversation(
         self, items: list[Json], where: str, key: str, speaker: Speaker, depth: int
@@ -196,14 +200,22 @@ class Found:
         places = [place(where, i) for i in range(len(items))]
         self.roles += zip(roles, places, strict=True)
         fresh = newness(roles, past=key in HISTORIES) if speaker.new else [False] * len(items)
-        simple = not self.choices
         for item, role, there, new in zip(items, roles, places, fresh, strict=True):
             if not isinstance(item, dict):
                 self._walk(item, there, "content", Speaker(new, role), depth + 1)
-            elif simple and (text := _only_text(item, role)) is not None:
+            elif (text := self._plain(item, "role", "content")) is not None:
                 self.parts.append(Part(text, f"{there}/content", new, role, True, self.echo))
             else:
                 self._members(item, there, Speaker(new, role), depth + 1)
+
+    def _plain(self, node: dict[str, Json], kind: str, key: str) -> str | None:
+        """The text of an object that has a known *kind* and a plain string, as most have."""
+        if len(node) != 2 or self.choices:  # noqa: PLR2004  # kind and text
+            return None
+        text, name = node.get(key), node.get(kind)
+        if not isinstance(text, str) or not isinstance(name, str) or not _is_syntax(kind, name):
+            return None
+        return text if text[:1] not in _ODD_STARTS else None
 
     def _object(
         self, node: dict[str, Json], where: str, key: str, speaker: Speaker, depth: int
@@ -249,11 +261,3 @@ def _is_syntax(key: str, value: str) -> bool:
     if key == "type":
         return value in STRUCTURAL
     return key == "role" and normal_role(value) in ROLES
-
-
-def _only_text(message: dict[str, Json], role: str) -> str | None:
-    """The text of a message that is nothing but a role and a plain string: most of them."""
-    if len(message) != 2 or "role" not in message or role not in ROLES:  # noqa: PLR2004  # role, content
-        return None
-    text = message.get("content")
-    return text if isinstance(text, str) and text[:1] not in _ODD_STARTS else None

@@ -182,7 +182,7 @@ def test_nesting_of_64_is_fine() -> None:
 
 
 def test_too_many_values_are_refused_before_they_are_parsed() -> None:
-    assert refused(b"[" + b"1," * 100_001 + b"1]") is Reason.BODY_TOO_LARGE
+    assert refused(b"[" + b"1," * 50_001 + b"1]") is Reason.BODY_TOO_LARGE
 
 
 def test_a_stack_that_is_nearly_full_refuses() -> None:

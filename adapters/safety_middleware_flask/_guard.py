@@ -1,0 +1,152 @@
+"""What guards one app: decides at routing, admits before the view, gates the reply."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary, WeakSet
+
+from flask import Flask, Request
+from flask.globals import request_ctx
+from flask.typing import ResponseReturnValue
+
+from safety_middleware import Safety
+from safety_middleware.marks import reached
+from safety_middleware.turn import bound
+
+from ._binding import Binding, Found
+from ._gate import Gate
+from ._marks import Reached
+from ._visit import Visit
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["Guard"]
+
+_gate: ContextVar[Gate | None] = ContextVar("safety_middleware_flask_gate", default=None)
+_apps: WeakKeyDictionary[Safety, WeakSet[Flask]] = WeakKeyDictionary()
+"""Engine -> the apps it guards, so that apps can share the patterns of one engine."""
+
+
+class Guard:
+    """What guards one app; knows nothing of it, so that the app is freed when it is let go."""
+
+    def __init__(self, safety: Safety, app: Flask) -> None:
+        self.safety = safety
+        self.binding = Binding(safety.routes)
+        _apps.setdefault(safety, WeakSet()).add(app)
+
+    def wsgi_app(
+        self,
+        app: Flask,
+        inner: Callable[..., Iterable[bytes]],
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
+        """Stand between server and app; without a visit nothing is changed."""
+        if not self.binding.bound:
+            beside = _apps.get(self.safety, ())
+            self.binding.bind(app, beside, environ.get("SCRIPT_NAME", ""))
+        gate = Gate(self, start_response)
+        token = _gate.set(gate)
+        try:
+            iterable = inner(environ, gate)
+        except BaseException as problem:
+            visit = gate.visit
+            if visit is None:
+                raise
+            visit.conclude()
+            if visit.observe or not visit.blocks(problem):
+                visit.settle(gate.status, failed=True)
+                raise
+            return gate.refuse(visit)
+        finally:
+            _gate.reset(token)
+            gate.leave()
+        if gate.visit is None:
+            return iterable
+        return gate.reply(gate.visit, iterable, environ)
+
+    def preprocess_request(
+        self, app: Flask, inner: Callable[[], ResponseReturnValue | None]
+    ) -> ResponseReturnValue | None:
+        """The rule is resolved and none of the app's functions has run: begin the turn."""
+        gate, now = _gate.get(), request_ctx.request
+        if gate is None or gate.owner is not self or gate.request is not None:
+            return inner()  # no server called: ``dispatch_request`` sees to it
+        gate.request = now
+        found = self._find(app, now)
+        gate.marked = found is not None and found.mark is not None
+        if found is None or found.route is None:
+            return inner()
+        visit = Visit(self.safety, app, now, found.route)
+        gate.protect(visit)
+        try:
+            answer = inner()
+        except Exception as problem:
+            if not visit.blocks(problem):
+                raise
+            return visit.response()
+        if answer is None:
+            return None
+        # A login or a redirect is the app's own affair; an answer that succeeds is a reply.
+        made = app.make_response(answer)
+        return (visit.admit() if made.status_code < 300 else None) or made  # noqa: PLR2004
+
+    def dispatch_request(
+        self, app: Flask, inner: Callable[[], ResponseReturnValue]
+    ) -> ResponseReturnValue:
+        """Every ``before_request`` has run: admit the turn, then call the view."""
+        gate, now = _gate.get(), request_ctx.request
+        if gate is None or gate.request is not now:
+            return self._dispatch_alone(app, inner, now)
+        visit = gate.visit
+        if visit is None:
+            return _reach(inner) if gate.marked else inner()
+        refused = visit.admit()
+        if refused is not None:
+            return refused
+        try:
+            return _reach(inner)
+        except Exception as problem:
+            if not visit.blocks(problem):
+                raise
+            return visit.response()
+
+    def _dispatch_alone(
+        self, app: Flask, inner: Callable[[], ResponseReturnValue], now: Request
+    ) -> ResponseReturnValue:
+        """Dispatch a request that came through no server: a batch's, or a test's own context.
+
+        There is no gate for its reply, so that the verdict comes before the view.
+        """
+        found = self._find(app, now)
+        if found is None or found.route is None:
+            return inner() if found is None or found.mark is None else _reach(inner)
+        visit = Visit(self.safety, app, now, found.route)
+        failed = True
+        status = None
+        try:
+            with bound(visit.turn):
+                refused = visit.decide()
+                status = None if refused is None else refused.status_code
+                answer = refused or _reach(inner)
+            failed = False
+        finally:
+            visit.settle(status, failed=failed)
+        return answer
+
+    def _find(self, app: Flask, now: Request) -> Found | None:
+        rule = now.url_rule
+        return None if rule is None else self.binding.find(app, rule, now.method, now.root_path)
+
+
+def _reach(inner: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
+    with reached():
+        answer = inner()
+    if not inspect.isgenerator(answer):
+        return answer
+    return Reached(cast("Generator[Any, None, Any]", answer))

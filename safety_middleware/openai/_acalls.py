@@ -110,7 +110,12 @@ class AsyncCall:
             self._cancelled = True
             self._task.cancel()
         elif self._response is not None:  # nobody reads at the moment
-            self._closing = self._loop.create_task(self._response.aclose())
+            self._closing = self._loop.create_task(_close(self._response))
+
+
+async def _close(response: Any) -> None:
+    with suppress(Exception):  # a connection that breaks while it is closed is closed
+        await response.aclose()
 
 
 @cache

@@ -105,13 +105,11 @@ class Call:
                 self._shut()
 
     def _traced(self, event: str, info: dict[str, Any]) -> None:
-        if event == "http11.send_request_headers.started":
-            self._plain = True
+        if event.endswith(".send_request_headers.started"):
             refuse(self.turn)
-        elif event.startswith("http2.") or event.endswith(
-            ("start_tls.started", "response_closed.started")
-        ):
-            # another request's connection too, or about to be
+            self._plain = event.startswith("http11.")
+        elif event.endswith((".start_tls.started", ".response_closed.started")):
+            # from here on the socket is another object's, or another request's
             with self._lock:
                 self._plain = False
                 self._socket = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
+import traceback
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -75,12 +75,9 @@ def unbound_identifier(unbound: Unbound | None) -> str | None:
 
 def _place() -> tuple[str, int]:
     """File and line of the app's own code that is making the call."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_back is not None and _is_ours(frame.f_globals):
-        frame = frame.f_back
-    if frame is None:
-        return "<unknown>", 0
-    return frame.f_code.co_filename, frame.f_lineno
+    stack = traceback.walk_stack(None)
+    theirs = ((frame, line) for frame, line in stack if not _is_ours(frame.f_globals))
+    return next(((frame.f_code.co_filename, line) for frame, line in theirs), ("<unknown>", 0))
 
 
 def _is_ours(names: Mapping[str, object]) -> bool:

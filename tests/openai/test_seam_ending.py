@@ -288,8 +288,11 @@ def test_a_connection_shared_with_other_requests_is_never_shut_down(
     stream = Stream()
     transport = Transport(
         ("connection.connect_tcp.complete", {"return_value": stream}),
-        ("http11.send_request_headers.started", {}),
+        ("http11.send_request_headers.started", {}),  # to the proxy
+        ("proxy.start_tls.started", {}),
+        ("proxy.start_tls.complete", {"return_value": stream}),
         ("http2.send_connection_init.started", {}),
+        ("http2.send_request_headers.started", {}),
     )
     turn = turn_of()
 
@@ -329,6 +332,29 @@ def test_an_answer_that_ends_by_being_cut_off_is_not_taken_for_whole(
         turn.decide(blocked)
         with pytest.raises(ContentBlocked):
             next(chunks)
+
+
+def test_a_refusal_that_comes_as_the_call_ends_ends_nothing(
+    client: OpenAI, with_async: WithAsync, turn_of: MakeTurn
+) -> None:
+    turn = turn_of()
+    ends: list[Callable[[], None]] = []
+    register = turn.on_refused
+
+    class Watched(Turn):
+        __slots__ = ()
+
+        def on_refused(self, end: Callable[[], None]) -> Callable[[], None]:
+            ends.append(end)
+            return register(end)
+
+    turn.__class__ = Watched
+    with bound(turn):
+        use(client)
+        with_async(use)
+    for end in ends:  # as if it had been taken from the list a moment before
+        end()
+    assert (len(ends), turn.aborted_calls) == (2, 0)
 
 
 def test_an_interrupted_call_is_let_go(turn_of: MakeTurn, blocked: Decision) -> None:

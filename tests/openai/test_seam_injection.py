@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import subprocess
@@ -321,6 +322,23 @@ def test_an_own_http_client_that_closes_itself_stays_open_for_its_owner(fake: Fa
     use_responses(plain)
     assert [s.connection for s in fake.requests] == [1, 1]
     plain.close()
+
+
+def test_what_a_guarded_client_made_for_itself_is_closed_with_it(fake: FakeOpenAI) -> None:
+    async def main() -> None:
+        async with AsyncOpenAI(base_url=fake.base_url, api_key="any") as made:
+            client = guard_client(made)
+            await use_responses(client)
+            http: Any = getattr(client, "_client")  # noqa: B009  # the SDK has no public name
+            del client
+            gc.collect()  # the SDK's clients hold themselves
+            before = asyncio.all_tasks()
+            del http
+            closing = asyncio.all_tasks() - before
+            assert len(closing) == 1
+            await asyncio.wait(closing)
+
+    asyncio.run(main())
 
 
 def test_an_own_asynchronous_http_client_is_guarded_too(

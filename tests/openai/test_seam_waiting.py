@@ -224,3 +224,21 @@ def test_errors_of_the_service_stay_the_services_own(
         with pytest.raises(APIConnectionError):
             with_async(use)
     assert turn.aborted_calls == 0
+
+
+def test_a_stream_the_service_breaks_off_is_the_services_error(
+    client: OpenAI, with_async: WithAsync, fake: FakeOpenAI, turn_of: MakeTurn, blocked: Decision
+) -> None:
+    fake.fail("/responses", kind="truncated", after_tokens=2)
+
+    async def read(client: AsyncOpenAI) -> None:
+        assert not [event async for event in await use(client, stream=True)]
+
+    turn = turn_of()
+    with bound(turn):
+        for call in (lambda: list(use(client, stream=True)), lambda: with_async(read)):
+            with pytest.raises(Exception, match=r"(?i)connection|incomplete") as caught:
+                call()
+            assert not isinstance(caught.value, ContentBlocked)
+    turn.decide(blocked)
+    assert turn.aborted_calls == 0

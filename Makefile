@@ -26,7 +26,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(IN)/pyright
 
 bench: $(VENV)/.test
-	$(IN)/python -m bench
+	$(IN)/python bench/inprocess.py
 
 build: $(VENV)/.build
 	rm -rf dist

@@ -124,8 +124,8 @@ def tour(port: int, *, stand_in: bool) -> bool:
 def _again(guest: Visitor) -> Answer:
     """Six at once, where the default settings grant a guest five a minute."""
     with ThreadPoolExecutor(6) as browser:
-        answers = browser.map(lambda _: guest.say("Hello again!"), range(6))
-        return max(answers, key=lambda answer: answer.status)
+        answers = [browser.submit(guest.say, "Hello again!") for _ in range(6)]
+        return max((each.result() for each in answers), key=lambda answer: answer.status)
 
 
 def _show(what: str, status: int, code: str, ask: Callable[[], Answer]) -> bool:
@@ -165,7 +165,12 @@ def _guide(app: str, port: int, server: subprocess.Popen[bytes]) -> bool:
         return False
     click.echo("\nWhat is on record:")
     command = Path(sys.executable).parent / "safety-middleware"
-    return subprocess.run([command, "records", "--limit", "15"], cwd=_place(app), check=False).returncode == 0
+    return (
+        subprocess.run(
+            [command, "records", "--limit", "15"], cwd=_place(app), check=False
+        ).returncode
+        == 0
+    )
 
 
 def _place(app: str) -> Path:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
+from ._checks import (
+    Check,
+    available,
+    flag,
+    items_of,
+    mapping,
+    names,
+    one_of,
+    optional,
+    share,
+    whole,
+)
 from .errors import SettingsError
 
 __all__ = [
@@ -75,15 +86,15 @@ class Policy:
         anonymous_limits: The same for identities that are not a logged-in user.
         address_limits: Turns per client address (IPv6: per /64), whoever speaks.
         wordlist: True (the app's list), False, or a list of its own.
-        moderation: True, False, or ``"inline"`` to ask the model call for scores as well.
+        moderation: True or False; this version does not know ``"inline"`` yet.
         hold: What waits for the verdict; None: by tier.
-        sample: Share of turns moderated, 0 to 1; None: by tier.
+        sample: Share of turns moderated; this version moderates all and knows None only.
         thresholds: Category -> score, 0 to 1, from which it counts; others use OpenAI's own flag.
         actions: Category (``self-harm*`` for several) -> ``off``, ``flag``, ``block`` or ``care``.
         on_failure: Moderation away: ``closed`` refuses with 503, ``open`` lets through, on record.
-        reply: How replies are guarded; None: by tier.
+        reply: How replies are guarded; this version knows ``off`` and None, which is the same.
         max_output_tokens: Cap set on model calls (never raised), reasoning tokens included.
-        review: None, ``hold``, ``flagged`` or ``after``.
+        review: What people review; this version knows None only.
         observe: Decide and record everything, refuse nothing.
 
     Raises:
@@ -160,92 +171,26 @@ def policy_fields() -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(Policy) if f.init)
 
 
-def _whole(least: int) -> Callable[[str, Any], int]:
-    def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SettingsError(
-                name,
-                f"{value!r} is not a whole number of {least} or more",
-                f"Try {name}={max(least, 1)}.",
-            )
-        return value
-
-    return check
-
-
-def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SettingsError(
-            name, f"{value!r} is neither true nor false", f"Set {name} to true or false."
-        )
-    return value
-
-
-def _share(name: str, value: Any) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits or not math.isfinite(value) or not 0 <= value <= 1:
-        raise SettingsError(name, f"{value!r} is not a share from 0 to 1", f"Try {name}=0.25.")
-    return float(value)
-
-
-def _one_of(*allowed: str) -> Callable[[str, Any], str]:
-    def check(name: str, value: Any) -> str:
-        if value not in allowed:
-            raise SettingsError(
-                name, f"{value!r} is not known", f"Use one of: {', '.join(allowed)}."
-            )
-        return str(value)
-
-    return check
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    items: tuple[Any, ...] = tuple(value) if _is_listlike(value) else ()
-    if not items or not all(isinstance(item, str) and item for item in items):
-        raise SettingsError(
-            name, f"{value!r} is not a list of names", f'Write it as {name}=("…",).'
-        )
-    return items
-
-
-def _is_listlike(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
-
-
 def _methods(name: str, value: Any) -> tuple[str, ...]:
-    names = [item.upper() for item in _names(name, value)]
-    if "GET" in names and "HEAD" not in names:
-        names.append("HEAD")
-    return tuple(dict.fromkeys(names))
-
-
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise SettingsError(name, f"{value!r} is not a mapping", f'Write it as {name}={{"…": …}}.')
-    return value
+    methods = [item.upper() for item in names(name, value)]
+    if "GET" in methods:
+        methods.append("HEAD")
+    return tuple(dict.fromkeys(methods))
 
 
 def _choices(name: str, value: Any) -> Mapping[str, tuple[Any, ...]]:
     checked: dict[str, tuple[Any, ...]] = {}
-    for key, allowed in _mapping(name, value).items():
-        if not _is_listlike(allowed) or not tuple(allowed):
+    for key, allowed in mapping(name, value).items():
+        checked[key] = items_of(allowed)
+        if not checked[key]:
             raise SettingsError(
                 f"{name}.{key}", f"{allowed!r} is not a list of values", "Name at least one value."
             )
-        checked[key] = tuple(allowed)
     return MappingProxyType(checked)
 
 
-def _category(name: str, category: str) -> None:
-    stem = category.removesuffix("*")
-    known = (
-        any(c.startswith(stem) for c in CATEGORIES) if category != stem else category in CATEGORIES
-    )
-    if not known:
+def _category(name: str, category: str, known: Iterable[str]) -> None:
+    if category not in known:
         raise SettingsError(
             f"{name}.{category}",
             "no such category",
@@ -255,18 +200,19 @@ def _category(name: str, category: str) -> None:
 
 def _thresholds(name: str, value: Any) -> Mapping[str, float]:
     checked: dict[str, float] = {}
-    for category, score in _mapping(name, value).items():
-        if category not in CATEGORIES:
-            _category(name, category.removesuffix("*"))
-        checked[category] = _share(f"{name}.{category}", score)
+    for category, score in mapping(name, value).items():
+        _category(name, category, CATEGORIES)
+        checked[category] = share(f"{name}.{category}", score)
     return MappingProxyType(checked)
 
 
 def _actions(name: str, value: Any) -> Mapping[str, CategoryAction]:
-    action = _one_of("off", "flag", "block", "care")
+    action = one_of("off", "flag", "block", "care")
     checked: dict[str, Any] = {}
-    for category, what in _mapping(name, value).items():
-        _category(name, category)
+    for category, what in mapping(name, value).items():
+        stem = category.removesuffix("*")
+        begun = [c for c in CATEGORIES if c.startswith(stem)] if category.endswith("*") else []
+        _category(name, category, [category] if begun else CATEGORIES)
         checked[category] = action(f"{name}.{category}", what)
     return MappingProxyType(checked)
 
@@ -275,7 +221,7 @@ def _limits(name: str, value: Any) -> str:
     from limits import parse_many  # noqa: PLC0415  # 0.2 s of import, so not by our own import
 
     try:
-        items = parse_many(value)
+        items = parse_many(value) if isinstance(value, str) else []
     except ValueError:
         items = []
     if not items or any(item.amount < 1 for item in items):
@@ -301,29 +247,29 @@ def _moderation(name: str, value: Any) -> bool | str:
     return checked
 
 
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+_CHECKS: Mapping[str, Check] = {
     "methods": _methods,
-    "max_body_bytes": _optional(_whole(1)),
-    "max_input_chars": _whole(1),
-    "max_context_chars": _whole(0),
-    "max_images": _whole(0),
-    "max_image_bytes": _whole(1),
-    "fields": _optional(_names),
-    "client_roles": _names,
+    "max_body_bytes": optional(whole(1)),
+    "max_input_chars": whole(1),
+    "max_context_chars": whole(0),
+    "max_images": whole(0),
+    "max_image_bytes": whole(1),
+    "fields": optional(names),
+    "client_roles": names,
     "choices": _choices,
-    "require_login": _flag,
-    "limits": _optional(_limits),
-    "anonymous_limits": _optional(_limits),
-    "address_limits": _optional(_limits),
+    "require_login": flag,
+    "limits": optional(_limits),
+    "anonymous_limits": optional(_limits),
+    "address_limits": optional(_limits),
     "wordlist": _wordlist,
-    "moderation": _moderation,
-    "hold": _optional(_one_of("handler", "model", "reply")),
-    "sample": _optional(_share),
+    "moderation": available(_moderation, True, False),
+    "hold": optional(one_of("handler", "model", "reply")),
+    "sample": available(optional(share), None),
     "thresholds": _thresholds,
     "actions": _actions,
-    "on_failure": _one_of("closed", "open"),
-    "reply": _optional(_one_of("off", "whole", "window", "follow")),
-    "max_output_tokens": _optional(_whole(1)),
-    "review": _optional(_one_of("hold", "flagged", "after")),
-    "observe": _flag,
+    "on_failure": one_of("closed", "open"),
+    "reply": available(optional(one_of("off", "whole", "window", "follow")), None, "off"),
+    "max_output_tokens": optional(whole(1)),
+    "review": available(optional(one_of("hold", "flagged", "after")), None),
+    "observe": flag,
 }

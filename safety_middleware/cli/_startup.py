@@ -12,7 +12,6 @@ from safety_middleware.settings import Settings
 __all__ = ["problems"]
 
 _SECRET_COMMAND = "python -c 'import secrets; print(secrets.token_hex(32))'"  # noqa: S105  # a command
-_NOT_YET = ("sample", "reply", "review")
 
 
 def problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
@@ -68,8 +67,3 @@ def _words(settings: Settings) -> None:
 def _weak(policies: list[Policy]) -> Iterator[str]:
     if any(policy.observe for policy in policies):
         yield "observe is on: decisions are recorded and nothing is refused."
-    for name in _NOT_YET:
-        if any(getattr(policy, name) is not None for policy in policies):
-            yield f"{name} has no effect in this version."
-    if any(policy.moderation == "inline" for policy in policies):
-        yield 'moderation = "inline" does what true does in this version.'

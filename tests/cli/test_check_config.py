@@ -167,13 +167,10 @@ def test_a_missing_secret_is_worse_in_production(shell: Shell) -> None:
     assert "token_hex(32)" in warning
 
 
-def test_settings_that_weaken_the_guard_or_do_nothing_are_pointed_out(shell: Shell) -> None:
+def test_settings_that_weaken_the_guard_are_pointed_out(shell: Shell) -> None:
     shell.set(SAFETY_SECRET=SECRET, OPENAI_API_KEY="key")
-    shell.file('observe = true\nsample = 0.5\nmoderation = "inline"\nlanguages = ["en"]\n')
-    warnings = shell("check-config").stderr
-    assert "nothing is refused" in warnings
-    assert "sample has no effect" in warnings
-    assert "inline" in warnings
+    shell.file('observe = true\nlanguages = ["en"]\n')
+    assert "nothing is refused" in shell("check-config").stderr
 
 
 def test_a_wordlist_of_ones_own_and_the_switch_of_that_name_are_told_apart(shell: Shell) -> None:

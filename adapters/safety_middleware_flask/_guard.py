@@ -59,8 +59,8 @@ class Guard:
             if visit is None:
                 raise
             visit.conclude()
-            if visit.observe or not visit.blocks(problem):
-                visit.settle(gate.status, failed=True)
+            if not gate.can_refuse(visit, problem):
+                visit.settle(failed=True)
                 raise
             return gate.refuse(visit)
         finally:
@@ -78,8 +78,8 @@ class Guard:
         if gate is None or gate.owner is not self or gate.request is not None:
             return inner()  # no server called: ``dispatch_request`` sees to it
         gate.request = now
-        found = self._find(app, now)
-        gate.marked = found is not None and found.mark is not None
+        gate.method = now.method
+        gate.found = found = self._find(app, now)
         if found is None or found.route is None:
             return inner()
         visit = Visit(self.safety, app, now, found.route)
@@ -103,14 +103,16 @@ class Guard:
         gate, now = _gate.get(), request_ctx.request
         if gate is None or gate.request is not now:
             return self._dispatch_alone(app, inner, now)
-        visit = gate.visit
+        visit, found = gate.visit, gate.found
         if visit is None:
-            return _reach(inner) if gate.marked else inner()
+            if now.url_rule is not (found and found.rule) or now.method != gate.method:
+                return self._dispatch_alone(app, inner, now)  # the app has sent it elsewhere
+            return inner() if found is None else _reach(inner, found)
         refused = visit.admit()
         if refused is not None:
             return refused
         try:
-            return _reach(inner)
+            return _reach(inner, found)
         except Exception as problem:
             if not visit.blocks(problem):
                 raise
@@ -125,18 +127,17 @@ class Guard:
         """
         found = self._find(app, now)
         if found is None or found.route is None:
-            return inner() if found is None or found.mark is None else _reach(inner)
+            return inner() if found is None else _reach(inner, found)
         visit = Visit(self.safety, app, now, found.route)
         failed = True
-        status = None
         try:
             with bound(visit.turn):
                 refused = visit.decide()
-                status = None if refused is None else refused.status_code
-                answer = refused or _reach(inner)
+                visit.status = None if refused is None else refused.status_code
+                answer = refused or _reach(inner, found)
             failed = False
         finally:
-            visit.settle(status, failed=failed)
+            visit.settle(failed=failed)
         return answer
 
     def _find(self, app: Flask, now: Request) -> Found | None:
@@ -144,9 +145,12 @@ class Guard:
         return None if rule is None else self.binding.find(app, rule, now.method, now.root_path)
 
 
-def _reach(inner: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
+def _reach(inner: Callable[[], ResponseReturnValue], found: Found | None) -> ResponseReturnValue:
+    """Call the view, so that a marked one knows that it is guarded."""
+    if found is not None and found.route is None and found.mark is None:
+        return inner()
     with reached():
         answer = inner()
-    if not inspect.isgenerator(answer):
+    if found is None or found.mark is None or not inspect.isgenerator(answer):
         return answer
     return Reached(cast("Generator[Any, None, Any]", answer))

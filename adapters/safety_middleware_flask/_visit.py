@@ -29,6 +29,8 @@ class Visit:
         observe: Its policy refuses nothing, so that the app's reply is left alone.
         early: The reply was made without the handler: it goes out as it is, refused turn or not.
         waited: Seconds that the reply waited for the verdict.
+        status: HTTP status of the reply, once it is known.
+        length: Bytes that the reply says it has, or None.
     """
 
     def __init__(self, safety: Safety, app: Flask, request: Request, route: Route) -> None:
@@ -37,6 +39,8 @@ class Visit:
         self.observe = route.policy.observe
         self.early = False
         self.waited = 0.0
+        self.status: int | None = None
+        self.length: int | None = None
         self._safety = safety
         self._app = app
         self._request = request
@@ -66,6 +70,7 @@ class Visit:
             if self._begun:
                 return
             self._begun = True
+        self.turn.admit_first = None
         self.turn.notes["not_admitted"] = True
         self.turn.decide(Decision())
 
@@ -98,9 +103,7 @@ class Visit:
             added.append(("Set-Cookie", written))
         return added
 
-    def settle(
-        self, status: int | None, *, disconnected: bool = False, failed: bool = False
-    ) -> None:
+    def settle(self, *, disconnected: bool = False, failed: bool = False) -> None:
         """The reply is over: settle the turn, once, now or when its verdict is in."""
         if self._settled:
             return
@@ -109,7 +112,9 @@ class Visit:
         findings.waited += self.waited + notes.pop("model_wait_ms", 0.0) / 1000
         gone = disconnected or (self._input is not None and self._input.disconnected)
         method = self._request.method
-        self._safety.finish(self.turn, Outcome(status, method, disconnected=gone, failed=failed))
+        self._safety.finish(
+            self.turn, Outcome(self.status, method, disconnected=gone, failed=failed)
+        )
 
     def _admit_once(self) -> None:
         with self._lock:  # a model call of another thread waits for the one that is at it

@@ -98,13 +98,11 @@ def available(check: Check, *now: Any) -> Check:
 
 def items_of(value: Any) -> tuple[Any, ...]:
     """A list's items, a set's in an order that is the same in every process; else nothing."""
-    if isinstance(value, AbstractSet):
-        unordered: AbstractSet[Any] = value
-        return tuple(sorted(unordered, key=repr))
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        items: Iterable[Any] = value
-        return tuple(items)
-    return ()
+    if _is_one(value, AbstractSet):
+        return tuple(sorted(value, key=repr))
+    if _is_one(value, str, bytes, Mapping) or not _is_one(value, Iterable):
+        return ()
+    return tuple(value)
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
@@ -119,9 +117,12 @@ def names(name: str, value: Any) -> tuple[str, ...]:
 
 def mapping(name: str, value: Any) -> Mapping[str, Any]:
     """A mapping whose keys are strings."""
-    items: Mapping[Any, Any] = {None: None}
-    if isinstance(value, Mapping):
-        items = value
-    if not all(isinstance(key, str) for key in items):
+    if not _is_one(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise SettingsError(name, f"{value!r} is not a mapping", f'Write it as {name}={{"…": …}}.')
-    return items
+    checked: Mapping[str, Any] = value
+    return checked
+
+
+def _is_one(value: Any, *kinds: type) -> bool:
+    # type checkers would take the items of a value narrowed by isinstance for unknown
+    return isinstance(value, kinds)

@@ -50,6 +50,7 @@ def run(flow: Flow[R], ports: Any) -> R:
         result: R = stop.value
         return result
     finally:
+        error = None  # its traceback holds this frame
         flow.close()
 
 
@@ -71,4 +72,5 @@ async def arun(flow: Flow[R], ports: Any) -> R:
         result: R = stop.value
         return result
     finally:
+        error = None  # its traceback holds this frame
         flow.close()  # a cancelled driver would leave the flow suspended until collected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,8 +49,9 @@ async def wait(future: Future[T]) -> T:
         def answered(_: Future[T]) -> None:
             if asyncio._get_running_loop() is loop:  # noqa: SLF001  # public name raises instead
                 wake()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(wake)
+            else:
+                with suppress(RuntimeError):  # the loop has closed, and with it whoever waited
+                    loop.call_soon_threadsafe(wake)
 
         future.add_done_callback(answered)
         await waiter

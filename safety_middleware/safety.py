@@ -171,10 +171,10 @@ class Safety:
 
     def finish(self, turn: Turn, outcome: Outcome) -> None:
         """Settle the turn now, or when its verdict comes; never blocks."""
-        if turn.verdict is None or turn.verdict.done():
+        if turn.judged is None:
             self._settle(turn, outcome)
         else:
-            turn.verdict.add_done_callback(lambda _: self._settle(turn, outcome))
+            turn.judged.add_done_callback(lambda _: self._settle(turn, outcome))
 
     def degraded(self, service: str, cause: str) -> None:
         """Make a failing (or recovered) service visible: in the log and to ``on_degraded``."""
@@ -199,9 +199,9 @@ class Safety:
         """Port: what is known of *identity*."""
         return self._standings.load(identity)
 
-    def save_standing(self, identity: Identity, standing: Standing) -> None:
-        """Port: remember what is known of *identity*."""
-        self._standings.save(identity, standing)
+    def save_standing(self, identity: Identity, *, clean: bool, blocked: bool, now: float) -> None:
+        """Port: take a turn into what is known of *identity*."""
+        self._standings.count(identity, clean=clean, blocked=blocked, now=now)
 
     def ask(self, question: Question) -> Future[Verdict]:
         """Port: start moderation."""

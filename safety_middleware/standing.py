@@ -64,16 +64,24 @@ class Standings:
 
     def load(self, identity: Identity) -> Standing:
         """The standing of *identity*, under its newest or an older secret."""
-        for name in (identity.safety_identifier, *identity.older):
-            standing = self._table.get(name)
-            if standing is not None:
-                return standing
+        with self._lock:
+            for name in (identity.safety_identifier, *identity.older):
+                standing = self._table.get(name)
+                if standing is not None:
+                    self._table.move_to_end(name)
+                    return standing
         return Standing()
 
-    def save(self, identity: Identity, standing: Standing) -> None:
-        """Remember *standing*."""
+    def count(self, identity: Identity, *, clean: bool, blocked: bool, now: float) -> None:
+        """Take a turn of *identity* into its standing; turns that end together all count."""
+        name = identity.safety_identifier
         with self._lock:
-            self._table[identity.safety_identifier] = standing
-            self._table.move_to_end(identity.safety_identifier)
+            known = [self._table[n] for n in (name, *identity.older) if n in self._table]
+            before = known[0] if known else Standing()
+            after = after_turn(before, clean=clean, blocked=blocked, now=now)
+            if after == before:
+                return
+            self._table[name] = after
+            self._table.move_to_end(name)
             if len(self._table) > self._size:
                 self._table.popitem(last=False)

@@ -17,8 +17,7 @@ from blake3 import blake3
 from .decision import Decision
 from .errors import ContentBlocked, NoCurrentTurn
 from .identity import Identity
-from .policy import Hold, Policy, Tier
-from .verdict import Verdict
+from .policy import Hold, Policy, Tier, policy_fields
 
 __all__ = ["Findings", "Route", "Turn", "bound", "current_turn", "find_turn"]
 
@@ -97,7 +96,8 @@ class Turn:
             waiting for ``admitted`` would block the loop that has to resolve it.
         guarded_calls: Model calls made through a guarded client.
         aborted_calls: Those that were ended because the turn was refused.
-        verdict: The verdict about the input, once asked for; None while nothing was asked.
+        judged: Resolves when the verdict about the input is in and in ``findings``; None while no
+            verdict was asked for.
         findings: What the checks found.
         notes: For the record: name -> number, flag or short word. Never text.
         started: When the turn began, by ``time.monotonic()``, in seconds.
@@ -116,25 +116,25 @@ class Turn:
         "hold",
         "id",
         "identity",
+        "judged",
         "notes",
         "route",
         "started",
         "tier",
-        "verdict",
     )
 
     def __init__(self, route: Route, identity: Identity | None, *, tier: Tier = "new") -> None:
         self.id = f"req_{getrandbits(96):024x}"  # a name, not a secret; reseeded in forked children
         self.route = route
         self.identity = identity
-        self.tier = tier
+        self.tier: Tier = tier
         self.hold: Hold = "handler"
         self.decided: Decision | None = None
         self.admit_first: Callable[[], None] | None = None
         self.ask_again: Callable[[], Future[Decision]] | None = None
         self.guarded_calls = 0
         self.aborted_calls = 0
-        self.verdict: Future[Verdict] | None = None
+        self.judged: Future[None] | None = None
         self.findings = Findings()
         self.notes: dict[str, Any] = {}
         self.started = time.monotonic()
@@ -169,6 +169,8 @@ class Turn:
         with self._lock:  # made only for whoever waits: most turns are decided before that
             if self._admitted is None:
                 self._admitted = Future()
+                # a running future can't be cancelled, so no waiter can take it from the others
+                self._admitted.set_running_or_notify_cancel()
                 if self.decided is not None:
                     self._admitted.set_result(self.decided)
             return self._admitted
@@ -223,8 +225,8 @@ class Turn:
 
 def _scope(policy: Policy) -> str:
     # a list of words has no stable name across processes; every other field has
-    given = sorted((n, repr(getattr(policy, n))) for n in policy.given if n != "wordlist")
-    return blake3(repr(given).encode()).hexdigest(length=6)
+    rules = [(name, getattr(policy, name)) for name in policy_fields() if name != "wordlist"]
+    return blake3(repr(rules).encode("utf-8", "surrogatepass")).hexdigest(length=6)
 
 
 def current_turn() -> Turn:

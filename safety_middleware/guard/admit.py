@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 
 from safety_middleware.content import Content, check, extract
 from safety_middleware.decision import Action, Decision, Reason
-from safety_middleware.errors import BadInput, ModerationUnavailable
+from safety_middleware.errors import BadInput
 from safety_middleware.flow import Flow, Step
 from safety_middleware.identity import Identity, Kind
 from safety_middleware.moderation import Question
@@ -22,12 +21,11 @@ from safety_middleware.turn import Turn
 from safety_middleware.verdict import Verdict
 
 from .cleared import Cleared
-from .judge import judge, judge_failure
+from .judge import judge_answer
 from .steps import AwaitDecision, Hit, LoadStanding, ReadBody, StartModeration
 
 __all__ = ["Guard"]
 
-_log = logging.getLogger("safety_middleware")
 Finding: TypeAlias = Decision | None
 Check: TypeAlias = Generator[Step[Any], Any, Finding]
 
@@ -88,7 +86,7 @@ class Guard:
                 if not observe:
                     turn.decide(found)
                     return found
-        if observe or turn.verdict is None:
+        if observe or turn.judged is None:
             turn.decide(Decision())
         elif turn.hold == "handler" and turn.decided is None:
             began = time.monotonic()
@@ -171,68 +169,58 @@ class Guard:
             return None
         turn.findings.texts = texts
         turn.findings.checked.append("moderation")
-        turn.verdict = yield from StartModeration(question)
+        answer = yield from StartModeration(question)
+        turn.judged = Future()
         turn.ask_again = partial(self._ask_again, turn, question)
-        turn.verdict.add_done_callback(partial(self._answered, turn))
+        answer.add_done_callback(partial(self._answered, turn, turn.judged))
         return None if turn.policy.observe else turn.refusal
+
+    def _name(self, turn: Turn, text: str) -> bytes:
+        """The hash under which *text* is remembered as cleared for who speaks, by these rules."""
+        assert turn.identity is not None  # noqa: S101  # set by Admission
+        rules = f"{turn.route.scope}{id(turn.policy.wordlist)}"  # a list has no other name
+        return self._cleared.name(turn.identity, rules, text)
 
     def _unknown(self, turn: Turn) -> Callable[[str], bool]:
         """A test for texts of a history that this identity has not had cleared."""
-        identity = turn.identity
-        assert identity is not None  # noqa: S101  # set by Admission
-        return lambda text: not self._cleared.known(self._cleared.name(identity, text))
+        return lambda text: not self._cleared.known(self._name(turn, text))
 
     def _question(self, turn: Turn, content: Content) -> tuple[Question, tuple[bytes, ...]]:
         """What to ask: the new text and images, and what of the history is not cleared yet."""
-        assert turn.identity is not None  # noqa: S101  # set by Admission
         unknown = self._unknown(turn)
         texts = list(
             dict.fromkeys(p.text for p in content.parts if p.speech and (p.new or unknown(p.text)))
         )
         images = tuple(i.url for i in content.images if i.new or unknown(i.url))
-        names = tuple(self._cleared.name(turn.identity, text) for text in (*texts, *images))
+        names = tuple(self._name(turn, text) for text in (*texts, *images))
         return Question("\n".join(texts), images), names
 
-    def _answered(self, turn: Turn, verdict: Future[Verdict]) -> None:
+    def _answered(self, turn: Turn, judged: Future[None], answer: Future[Verdict]) -> None:
         """Decide about the input when its verdict comes, on whatever thread that is."""
-        try:
-            decision = self._judged(turn, verdict)
-        except Exception:
-            _log.exception("a verdict could not be judged")
-            decision = judge_failure(turn.policy, ModerationUnavailable("internal")).decision
-        turn.findings.add(decision)
-        turn.decide(Decision() if turn.policy.observe else decision)
-
-    def _judged(self, turn: Turn, verdict: Future[Verdict]) -> Decision:
-        failure = verdict.exception()
-        if failure is not None:
-            cause = (
-                failure
-                if isinstance(failure, ModerationUnavailable)
-                else ModerationUnavailable("internal")
-            )
-            turn.findings.skipped["moderation"] = cause.cause
-            turn.findings.checked.remove("moderation")
-            return judge_failure(turn.policy, cause).decision
-        judgement = judge(turn.policy, verdict.result())
-        turn.findings.categories = judgement.categories
-        turn.findings.scores = verdict.result().scores
-        if not judgement.categories:
-            self._cleared.add(turn.findings.texts)
-        return judgement.decision
+        judgement = judge_answer(turn.policy, answer)
+        findings = turn.findings
+        if judgement.failure is not None:
+            findings.skipped["moderation"] = judgement.failure
+            findings.checked.remove("moderation")
+        else:
+            findings.categories = judgement.categories
+            findings.scores = answer.result().scores
+            if not judgement.categories:
+                self._cleared.add(findings.texts)
+        findings.add(judgement.decision)
+        turn.decide(Decision() if turn.policy.observe else judgement.decision)
+        judged.set_result(None)
 
     def _ask_again(self, turn: Turn, question: Question) -> Future[Decision]:
-        answered: Future[Decision] = Future()
+        decided: Future[Decision] = Future()
 
-        def judged(verdict: Future[Verdict]) -> None:
-            failure = verdict.exception()
-            if isinstance(failure, ModerationUnavailable):
-                answered.set_result(judge_failure(turn.policy, failure).decision)
-            else:
-                answered.set_result(judge(turn.policy, verdict.result()).decision)
+        def answered(answer: Future[Verdict]) -> None:
+            decision = judge_answer(turn.policy, answer).decision
+            turn.findings.add(decision)
+            decided.set_result(decision)
 
-        self._ask_elsewhere(question).add_done_callback(judged)
-        return answered
+        self._ask_elsewhere(question).add_done_callback(answered)
+        return decided
 
 
 def _kind(turn: Turn) -> Kind | None:

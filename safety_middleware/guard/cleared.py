@@ -30,9 +30,15 @@ class Cleared:
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._lock = Lock()
 
-    def name(self, identity: Identity, text: str) -> bytes:
-        """The hash under which *text* of *identity* is remembered."""
-        said = f"{identity.safety_identifier}\0{text}".encode("utf-8", "surrogatepass")
+    def name(self, identity: Identity, rules: str, text: str) -> bytes:
+        """The hash under which *text* of *identity* is remembered.
+
+        Args:
+            identity: Whose text it is.
+            rules: Names the rules it was cleared by: what passes one policy may not pass another.
+            text: The text.
+        """
+        said = f"{identity.safety_identifier}\0{rules}\0{text}".encode("utf-8", "surrogatepass")
         return blake3(said, key=self._key).digest(length=16)
 
     def known(self, name: bytes) -> bool:

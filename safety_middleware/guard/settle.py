@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from safety_middleware.decision import Action, Reason
+from safety_middleware.decision import Reason
 from safety_middleware.flow import Flow
-from safety_middleware.standing import after_turn
 from safety_middleware.store import Record
 from safety_middleware.turn import Turn
 
-from .steps import LoadStanding, SaveStanding, WriteRecord
+from .steps import SaveStanding, WriteRecord
 
 __all__ = ["Outcome", "settle"]
 
@@ -38,15 +37,13 @@ class Outcome:
 
 def settle(turn: Turn, outcome: Outcome) -> Flow[Record]:
     """Settle a turn whose reply and verdict are both in."""
-    found = turn.findings.decision
+    findings = turn.findings
     now = time.time()
     if turn.identity is not None:
-        standing = yield from LoadStanding(turn.identity)
-        blocked = found.reason in STRIKES and not turn.policy.observe
-        clean = "moderation" in turn.findings.checked and found.allowed
-        later = after_turn(standing, clean=clean, blocked=blocked, now=now)
-        if later != standing:
-            yield from SaveStanding(turn.identity, later)
+        blocked = findings.decision.reason in STRIKES and not turn.policy.observe
+        moderated = "moderation" in findings.checked and not findings.categories
+        clean = moderated and findings.decision.allowed
+        yield from SaveStanding(turn.identity, clean, blocked, now)
     record = _record(turn, outcome, now)
     yield from WriteRecord(record)
     return record
@@ -70,8 +67,8 @@ def _record(turn: Turn, outcome: Outcome, now: float) -> Record:
         identity=None if identity is None else identity.safety_identifier,
         kind=None if identity is None else identity.kind.name.lower(),
         tier=turn.tier,
-        hold=turn.hold,
-        action=decision.action.value if decision.action is not Action.ALLOW else "allow",
+        hold=None if turn.judged is None or turn.policy.observe else turn.hold,
+        action=decision.action.value,
         reason=decision.reason.value,
         detail=decision.detail,
         observed=turn.policy.observe,

@@ -36,8 +36,8 @@ class Ports(Protocol):
         """What is known of *identity*."""
         ...
 
-    def save_standing(self, identity: Identity, standing: Standing) -> None:
-        """Remember what is known of *identity*."""
+    def save_standing(self, identity: Identity, *, clean: bool, blocked: bool, now: float) -> None:
+        """Take a turn into what is known of *identity*."""
         ...
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits | Awaitable[Hits]:
@@ -122,14 +122,16 @@ class AwaitDecision(Step[Decision]):
 
 @dataclass(frozen=True, slots=True)
 class SaveStanding(Step[None]):
-    """Remember what is known of *identity*."""
+    """Take a turn, settled at *now* (Unix seconds), into what is known of *identity*."""
 
     identity: Identity
-    standing: Standing
+    clean: bool
+    blocked: bool
+    now: float
 
     def ask(self, ports: Ports) -> None:
         """Ask the port."""
-        ports.save_standing(self.identity, self.standing)
+        ports.save_standing(self.identity, clean=self.clean, blocked=self.blocked, now=self.now)
 
 
 @dataclass(frozen=True, slots=True)

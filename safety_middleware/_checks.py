@@ -13,6 +13,7 @@ __all__ = [
     "Check",
     "available",
     "flag",
+    "is_a",
     "items_of",
     "mapping",
     "names",
@@ -98,9 +99,9 @@ def available(check: Check, *now: Any) -> Check:
 
 def items_of(value: Any) -> tuple[Any, ...]:
     """A list's items, a set's in an order that is the same in every process; else nothing."""
-    if _is_one(value, AbstractSet):
+    if is_a(value, AbstractSet):
         return tuple(sorted(value, key=repr))
-    if _is_one(value, str, bytes, Mapping) or not _is_one(value, Iterable):
+    if is_a(value, str, bytes, Mapping) or not is_a(value, Iterable):
         return ()
     return tuple(value)
 
@@ -117,12 +118,12 @@ def names(name: str, value: Any) -> tuple[str, ...]:
 
 def mapping(name: str, value: Any) -> Mapping[str, Any]:
     """A mapping whose keys are strings."""
-    if not _is_one(value, Mapping) or not all(isinstance(key, str) for key in value):
+    if not is_a(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise SettingsError(name, f"{value!r} is not a mapping", f'Write it as {name}={{"…": …}}.')
     checked: Mapping[str, Any] = value
     return checked
 
 
-def _is_one(value: Any, *kinds: type) -> bool:
-    # type checkers would take the items of a value narrowed by isinstance for unknown
+def is_a(value: Any, *kinds: type) -> bool:
+    """``isinstance``, after which type checkers do not take the value's items for unknown."""
     return isinstance(value, kinds)

@@ -16,7 +16,7 @@ from itsdangerous import BadSignature, TimestampSigner
 
 from .errors import SettingsError
 
-__all__ = ["Identity", "Keyring", "Kind", "client_address", "user_reference"]
+__all__ = ["Identity", "Keyring", "Kind", "client_address", "secret_bytes", "user_reference"]
 
 MIN_SECRET_BYTES = 32
 SESSION_COOKIE = "safety_session"
@@ -24,6 +24,8 @@ SESSION_MAX_AGE = 365 * 24 * 3600
 """Lifetime of the anonymous session cookie, in seconds."""
 KEPT_IDENTITIES = 10_000
 """Identities kept at hand; hashing one again costs about 4 µs."""
+MAX_ADDRESS_CHARS = 100
+"""Longest address looked at, with brackets, zone and port: what is kept at hand stays small."""
 _PURPOSE = "safety_middleware 2026-11-21 {} v1"
 """BLAKE3 ``derive_key`` contexts: unique to the application and the purpose, as its paper asks."""
 
@@ -76,7 +78,7 @@ class Keyring:
     """
 
     def __init__(self, secrets: Sequence[str | bytes]) -> None:
-        raw = [s.encode() if isinstance(s, str) else bytes(s) for s in secrets]
+        raw = [secret_bytes(secret) for secret in secrets]
         if not raw or min(map(len, raw)) < MIN_SECRET_BYTES:
             raise SettingsError(
                 "secret",
@@ -86,8 +88,8 @@ class Keyring:
                 "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'",
             )
         self._keys = [_Keys(secret) for secret in raw]
-        # itsdangerous wants the newest key last
         self._made = lru_cache(maxsize=KEPT_IDENTITIES)(self._make)
+        # itsdangerous wants the newest key last
         self._signer = TimestampSigner([k.cookie for k in reversed(self._keys)], salt=b"session")
 
     @property
@@ -160,8 +162,17 @@ def client_address(peer: str | None, forwarded: Iterable[str], trusted_proxies: 
     return _network(chosen or "") or "unknown"
 
 
-@lru_cache(maxsize=10_000)
+def secret_bytes(secret: str | bytes) -> bytes:
+    """The bytes of *secret*, also where an environment held some that are no text."""
+    return secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+
+
 def _network(text: str) -> str | None:
+    return _parsed(text) if len(text) <= MAX_ADDRESS_CHARS else None
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> str | None:
     bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
     if bare.count(":") == 1:
         bare = bare.partition(":")[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._checks import is_a
 from .errors import SettingsError
 from .policy import Policy, policy_fields
 from .settings import Settings, nearest, settings_fields, split
@@ -63,10 +64,10 @@ def load(
         *_file(environ, directory or Path.cwd()),
         _environment(environ),
         _flask(config or {}),
-        ({k: (v, "keyword") for k, v in (keywords or {}).items()}),
+        {name: (value, "keyword") for name, value in (keywords or {}).items()},
     ]
     merged: dict[str, tuple[Any, str]] = {}
-    for layer in layers:
+    for layer in map(_flat, layers):
         if "secret" in layer or "secrets" in layer:  # one of them is meant, not both
             merged.pop("secret", None)
             merged.pop("secrets", None)
@@ -76,17 +77,21 @@ def load(
     return Loaded(settings, known | {name: source for name, (_, source) in merged.items()})
 
 
+def _flat(layer: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    """*layer* with the fields of its ``policy`` beside its other names, so that they rank alike."""
+    rest = dict(layer)
+    policy, source = rest.pop("policy", (None, ""))
+    if policy is None:
+        return rest
+    given = policy if isinstance(policy, Policy) else _policy("policy", policy)
+    return {name: (getattr(given, name), source) for name in given.given} | rest
+
+
 def _build(values: dict[str, Any]) -> Settings:
     own, rules = split(values)
-    base = own.pop("policy", None)
-    if base is not None and not isinstance(base, Policy):
-        base = _policy("policy", base)
-    if rules:
-        own["policy"] = _policy("", rules).over(base or Policy())
-    elif base is not None:
-        own["policy"] = base
-    routes = own.get("routes")
-    if isinstance(routes, Mapping):
+    own["policy"] = _policy("", rules)
+    routes: Any = own.get("routes")
+    if is_a(routes, Mapping):
         own["routes"] = {
             path: rule if isinstance(rule, Policy) else _policy(f"routes.{path}", rule)
             for path, rule in routes.items()
@@ -95,7 +100,7 @@ def _build(values: dict[str, Any]) -> Settings:
 
 
 def _policy(place: str, fields: Any) -> Policy:
-    if not isinstance(fields, Mapping):
+    if not is_a(fields, Mapping):
         raise SettingsError(
             place, f"{fields!r} is no table of rules", "Write a Policy(…) or a table."
         )
@@ -146,6 +151,8 @@ def _environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
             continue
         if variable != FILE_VARIABLE:
             name = _name(variable)
+            if name in _CALLABLES:
+                raise SettingsError(variable, "can't be set in a variable", "Set it in code.")
             found[name] = (_value(name, text), variable)
     return found
 
@@ -162,21 +169,25 @@ def _name(variable: str) -> str:
     name = variable.removeprefix(PREFIX).lower()
     known = (*settings_fields(), *policy_fields())
     if name not in known:
-        raise SettingsError(
-            variable, "no such setting", nearest(name, known).replace("mean ", "mean SAFETY_")
-        )
+        spelled = {f"{PREFIX}{each.upper()}" for each in known}
+        raise SettingsError(variable, "no such setting", nearest(variable.upper(), spelled))
     return name
 
 
 _PLAIN = frozenset(
-    {"secret", "openai_api_key", "store", "limits_storage", "openai_base_url", "moderation_model"}
-    | {
-        "unbound_calls",
+    {
+        "address_limits",
+        "anonymous_limits",
         "cookie_samesite",
         "limits",
-        "anonymous_limits",
-        "address_limits",
+        "limits_storage",
+        "moderation_model",
         "on_failure",
+        "openai_api_key",
+        "openai_base_url",
+        "secret",
+        "store",
+        "unbound_calls",
     }
 )
 _LISTS = frozenset({"routes", "secrets", "languages", "methods", "client_roles", "fields"})
@@ -187,10 +198,12 @@ def _value(name: str, text: str) -> Any:
     if name in _PLAIN:
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        pass
-    if name in _LISTS:
+        value = text
+    if name in _LISTS and not is_a(value, list, dict):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    lowered = text.strip().lower()
-    return lowered == "true" if lowered in {"true", "false"} else text
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    return word == "true" if word in {"true", "false"} else value

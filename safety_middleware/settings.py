@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any
 
+from ._checks import flag, is_a, items_of, mapping, names, one_of, whole
 from .errors import SettingsError
+from .identity import MIN_SECRET_BYTES, secret_bytes
 from .policy import Policy, policy_fields
 from .refusal import CARE, RefusalRenderer
 
-__all__ = ["HOOKS", "Settings", "nearest", "settings_fields"]
+__all__ = ["Settings", "nearest", "settings_fields"]
 
 DEFAULT_ROUTES = ("/chat", "/chat/*", "/api/chat", "/api/chat/*")
-HOOKS = ("on_decision", "on_degraded")
+MAX_TIMEOUT = 60
+"""Longest wait for a verdict that can be set, in seconds."""
 UserCallable = Callable[..., Any]
 _SECRET_COMMAND = "python -c 'import secrets; print(secrets.token_hex(32))'"  # noqa: S105  # a command
 
@@ -65,13 +70,13 @@ class Settings:
     user: UserCallable | None = None
     session: UserCallable | None = None
     trusted_proxies: int = 0
-    store: str = "sqlite:///.safety/safety.db"
-    limits_storage: str = "memory://"
+    store: str = field(default="sqlite:///.safety/safety.db", repr=False)
+    limits_storage: str = field(default="memory://", repr=False)
     wordlist: Any = None
     languages: tuple[str, ...] | None = None
     moderation_model: str = "omni-moderation-latest"
     moderation_timeout: float = 5.0
-    openai_base_url: str | None = None
+    openai_base_url: str | None = field(default=None, repr=False)
     openai_api_key: str | None = field(default=None, repr=False)
     moderation_client: Any = field(default=None, repr=False)
     unbound_calls: str = "warn"
@@ -94,8 +99,12 @@ class Settings:
                 raise SettingsError(name, "is not callable", f"Give {name} a function.")
         _numbers(self)
         _texts(self)
+        _values(self)
         object.__setattr__(self, "languages", _languages(self.languages))
-        _care(self.care)
+        samesite = str(self.cookie_samesite).capitalize()
+        object.__setattr__(
+            self, "cookie_samesite", one_of("Lax", "Strict", "None")("cookie_samesite", samesite)
+        )
 
     def route_policies(self) -> Mapping[str, Policy] | None:
         """Pattern -> effective policy, or None when nothing was chosen."""
@@ -123,34 +132,36 @@ def _routes(value: Any) -> Mapping[str, Policy] | tuple[str, ...] | None:
         return None
     if isinstance(value, str):
         raise SettingsError("routes", f"{value!r} is a single string", f"Write routes=[{value!r}].")
-    if not isinstance(value, Iterable):
+    if not is_a(value, Iterable):
         raise SettingsError(
             "routes", f"{value!r} is no list of patterns", 'Write routes=["/chat"].'
         )
-    for pattern in value:
+    patterns: tuple[Any, ...] = tuple(value)
+    for pattern in patterns:
         if not isinstance(pattern, str) or not pattern.startswith("/") or "*" in pattern[:-1]:
             raise SettingsError(
                 "routes",
                 f"{pattern!r} is not a path pattern",
                 'Start it with "/"; a "*" may only end it.',
             )
-    if not isinstance(value, Mapping):
-        return tuple(value)
-    for pattern, policy in value.items():
-        if not isinstance(policy, Policy):
+    if not is_a(value, Mapping):
+        return patterns
+    for pattern in patterns:
+        if not isinstance(value[pattern], Policy):
             raise SettingsError(
-                f"routes.{pattern}", f"{policy!r} is no Policy", "Give it a Policy(…)."
+                f"routes.{pattern}", f"{value[pattern]!r} is no Policy", "Give it a Policy(…)."
             )
     return MappingProxyType(dict(value))
 
 
 def _secrets(secret: Any, secrets: Any) -> tuple[str | bytes, ...]:
-    if secret is not None and secrets and tuple(secrets)[0] != secret:
-        raise SettingsError("secret", "secret and secrets differ", "Set one of them only.")
-    given = tuple(secrets) if secrets else (() if secret is None else (secret,))
-    if isinstance(secrets, str | bytes) or not all(isinstance(s, str | bytes) for s in given):
+    listed = items_of(secrets)
+    given = listed or (() if secret is None else (secret,))
+    if (secrets and not listed) or not all(isinstance(s, str | bytes) for s in given):
         raise SettingsError("secrets", "is not a list of strings", "List them, the newest first.")
-    if any(len(s.encode() if isinstance(s, str) else s) < 32 for s in given):  # noqa: PLR2004  # bytes
+    if secret is not None and (secret,) != given[:1]:
+        raise SettingsError("secret", "secret and secrets differ", "Set one of them only.")
+    if any(len(secret_bytes(each)) < MIN_SECRET_BYTES for each in given):
         raise SettingsError(
             "secret", "is shorter than 32 bytes", f"Make one with: {_SECRET_COMMAND}"
         )
@@ -158,18 +169,15 @@ def _secrets(secret: Any, secrets: Any) -> tuple[str | bytes, ...]:
 
 
 def _numbers(settings: Settings) -> None:
-    proxies, timeout = settings.trusted_proxies, settings.moderation_timeout
-    if isinstance(proxies, bool) or not isinstance(proxies, int) or proxies < 0:
+    whole(0)("trusted_proxies", settings.trusted_proxies)
+    flag("production", settings.production)
+    timeout: Any = settings.moderation_timeout
+    number = is_a(timeout, int, float) and not isinstance(timeout, bool)
+    if not number or not 0 < timeout <= MAX_TIMEOUT:
         raise SettingsError(
-            "trusted_proxies", f"{proxies!r} is not a count", "Count the proxies you run: 0, 1, 2 …"
-        )
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:  # noqa: PLR2004
-        raise SettingsError(
-            "moderation_timeout", f"{timeout!r} is not between 0 and 60 seconds", "Try 5.0."
-        )
-    if not isinstance(settings.production, bool):
-        raise SettingsError(
-            "production", f"{settings.production!r} is neither true nor false", "Set true."
+            "moderation_timeout",
+            f"{timeout!r} is not between 0 and {MAX_TIMEOUT} seconds",
+            "Try 5.0.",
         )
 
 
@@ -188,28 +196,30 @@ def _texts(settings: Settings) -> None:
         raise SettingsError(
             "openai_base_url", "is not an http(s) URL", "Try https://api.openai.com/v1."
         )
-    if str(settings.cookie_samesite).capitalize() not in {"Lax", "Strict", "None"}:
-        raise SettingsError(
-            "cookie_samesite",
-            f"{settings.cookie_samesite!r} is not known",
-            "Use Lax, Strict or None.",
-        )
 
 
 def _languages(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if isinstance(value, str) or not all(isinstance(code, str) for code in value):
-        raise SettingsError(
-            "languages", f"{value!r} is not a list", 'Write it as languages=["en", "de"].'
-        )
-    return tuple(value)
+    return None if value is None else names("languages", value)
 
 
-def _care(value: Any) -> None:
-    if not isinstance(value, Mapping) or "message" not in value or "resources" not in value:
+def _values(settings: Settings) -> None:
+    if not is_a(settings.policy, Policy):
+        raise SettingsError("policy", f"{settings.policy!r} is no Policy", "Give it a Policy(…).")
+    words: Any = settings.wordlist
+    if not is_a(words, str, os.PathLike, NoneType) and not callable(getattr(words, "find", None)):
+        raise SettingsError("wordlist", "is no wordlist", "Give a path or a Wordlist.")
+    if isinstance(settings.moderation_client, str):
+        raise SettingsError("moderation_client", "is no client", "Give an OpenAI or AsyncOpenAI.")
+    care = mapping("care", settings.care)
+    try:
+        json.dumps(dict(care))  # else it would fail when someone needs it
+    except (TypeError, ValueError):
+        care = {}
+    if not {"message", "resources"} <= {*care}:
         raise SettingsError(
-            "care", "needs message and resources", 'Try {"message": "…", "resources": []}.'
+            "care",
+            "needs message and resources, of values that JSON knows",
+            'Try {"message": "…", "resources": []}.',
         )
 
 

@@ -117,7 +117,7 @@ def test_an_unknown_setting_is_one_line_with_the_nearest_name_and_exit_code_2(sh
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: SAFETY_MAX_INPUT_CHAR: no such setting.")
-    assert "SAFETY_max_input_chars" in result.stderr
+    assert "Did you mean SAFETY_MAX_INPUT_CHARS?" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

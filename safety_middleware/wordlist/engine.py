@@ -1,62 +1,267 @@
-"""The compiled form of a wordlist, and the search through a text."""
+"""The search: one pass over the folded text, one over its letters, more only where it is odd."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
-from ahocorasick_rs import AhoCorasick
-
+from . import skeleton
+from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compile_terms
+from .dressed import is_repeated, is_separated
+from .fold import Reading, folder, retraced, rewritten
+from .masked import masks, unmask
 from .term import Match, Term
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Hit"]
+
+_GLUE: Final = frozenset(
+    "ass big boy da dat dumb face girl head im lil lmao lol my no real so stupid tard the this u "
+    "ur wad x xd xx xxx ya you your".split()
+)
+"""Words people stick to a term to hide it."""
+
+_LETTERS: Final = "a-z0-9"
+_WITH_SIGNS: Final = "a-z0-9@$!|+(<{#"
+_HIDERS: Final = ("*", "#", "%", "@")
+
+
+class Hit(NamedTuple):
+    """A spelling found in the folded text.
+
+    Attributes:
+        start: Where it begins.
+        end: Where it ends.
+        spelling: Which one.
+        dress: How it was written, one of the names of ``explanation.Dress``.
+    """
+
+    start: int
+    end: int
+    spelling: Spelling
+    dress: str
 
 
 class Engine:
-    """One automaton over all spellings of the terms that count."""
+    """Terms compiled for one severity. Never changed, so threads may share it."""
 
-    __slots__ = ("_allow", "_automaton", "_owners", "longest")
+    __slots__ = ("_fold", "_forms", "_lock", "compiled", "terms")
 
     def __init__(self, terms: Sequence[Term], allow: Sequence[str], severity: int) -> None:
-        owners: dict[str, Term] = {}
-        for term in terms:
-            if term.severity >= severity:
-                for spelling in term.spellings:
-                    owners.setdefault(spelling.lower(), term)
-        self._owners = list(owners.values())
-        self._allow = {a.lower() for t in terms for a in t.allow} | {a.lower() for a in allow}
-        self.longest = max(map(len, owners), default=0)
-        self._automaton = AhoCorasick(list(owners)) if owners else None
+        self.terms = terms
+        self._fold = folder()
+        self.compiled: Compiled = compile_terms(terms, allow, severity, self._fold)
+        self._forms: dict[str, Spelling] | None = None
+        self._lock = threading.Lock()
 
     def blocked(self, text: str) -> bool:
         """Whether any term that counts is there."""
-        return bool(self.find_all(text))
+        if self.compiled.direct is None and self.compiled.bare is None:
+            return False
+        if next(self.hits(self._fold.fold(text), text), None) is not None:
+            return True
+        other = rewritten(text)
+        return other is not None and self.blocked_plain(other)
+
+    def blocked_plain(self, text: str) -> bool:
+        """Whether any term is there, escapes left alone."""
+        return next(self.hits(self._fold.fold(text), text), None) is not None
 
     def find_all(self, text: str) -> tuple[Match, ...]:
-        """Every term that counts, in order of place."""
-        if self._automaton is None:
+        """Every term that counts, in order of place; of nested ones the longest."""
+        if not self.blocked(text):
             return ()
-        low = "".join(
-            c if len(d := c.lower()) != 1 or "\ud800" <= c <= "\udfff" else d for c in text
+        found = self._matches(text, None)
+        if rewritten(text) is not None:
+            other = retraced(text)
+            found += self._matches(other.text, other)
+        found.sort(key=lambda m: (m.start, -m.end, -m.severity))
+        kept: list[Match] = []
+        for match in found:
+            if not kept or match.end > kept[-1].end:
+                kept.append(match)
+        return tuple(kept)
+
+    def _matches(self, text: str, outer: Reading | None) -> list[Match]:
+        flat = self._fold.fold(text)
+        hits = list(self.hits(flat, text))
+        if not hits:
+            return []
+        reading = self._fold.trace(text)
+        matches: list[Match] = []
+        for hit in hits:
+            start, end = reading.origin(hit.start, hit.end)
+            if outer is not None:
+                start, end = outer.origin(start, end)
+            term = self.terms[hit.spelling.term]
+            matches.append(Match(term.id, term.category, term.severity, start, end))
+        return matches
+
+    def hits(self, flat: str, text: str) -> Iterator[Hit]:
+        """Find spellings in folded text, as written first, then in other dress."""
+        compiled = self.compiled
+        raw_hits = (
+            ()
+            if compiled.direct is None
+            else compiled.direct.find_matches_as_indexes(flat, overlapping=True)
         )
-        low = low.encode("utf-8", "replace").decode("utf-8") if not low.isascii() else low
-        found: list[Match] = []
-        for index, start, end in self._automaton.find_matches_as_indexes(low, overlapping=True):
-            term = self._owners[index]
-            if self._stands(term.mode, low, start, end):
-                found.append(Match(term.id, term.category, term.severity, start, end))
-        return tuple(sorted(found, key=lambda m: (m.start, -m.end)))
+        if raw_hits:
+            yield from self._direct(flat, text, raw_hits)
+        if compiled.bare is not None:
+            yield from self._bare(flat, raw_hits)
+            if not flat.isascii():
+                if skeleton.spelt_out(flat):
+                    latin = self._fold.latin(flat)
+                    if latin != flat:
+                        yield from self._bare(latin, ())
+                for word, start, end in self._fold.disguised(flat):
+                    spelling = compiled.words.get(word)
+                    if spelling is not None and spelling.evades:
+                        yield Hit(start, end, spelling, "lookalike")
 
-    def _stands(self, mode: str, low: str, start: int, end: int) -> bool:
-        before = start == 0 or not low[start - 1].isalpha()
-        after = end == len(low) or not low[end].isalpha()
-        if mode == "substring":
-            return _token(low, start, end) not in self._allow
-        return before and (after or mode == "prefix") and _token(low, start, end) not in self._allow
+    def _direct(
+        self, flat: str, text: str, raw_hits: Sequence[tuple[int, int, int]]
+    ) -> Iterator[Hit]:
+        rules = self.compiled.rules
+        allowed: list[tuple[int, int]] | None = None
+        for index, start, end in raw_hits:
+            spelling = rules[index]
+            if spelling.mode == ALLOW or not self._stands(flat, start, end, spelling):
+                continue
+            if allowed is None:
+                allowed = self._allowed(flat, raw_hits)
+            if any(a <= start and end <= b for a, b in allowed):
+                continue
+            if spelling.exact is not None and not self._is_exact(text, start, end, spelling):
+                continue
+            yield Hit(start, end, spelling, "written")
+
+    def _allowed(
+        self, flat: str, raw_hits: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int]]:
+        """Spans of allowed phrases that stand as words."""
+        return [
+            (start, end)
+            for index, start, end in raw_hits
+            if self.compiled.rules[index].mode == ALLOW
+            and not _letter_before(flat, start)
+            and not _letter_at(flat, end)
+        ]
+
+    def _stands(self, flat: str, start: int, end: int, spelling: Spelling) -> bool:
+        """Whether a spelling may stand where it was found, and is not part of an innocent word."""
+        before, after = _letter_before(flat, start), _letter_at(flat, end)
+        if not before and not after:
+            return not self.compiled.allowed or flat[start:end] not in self.compiled.allowed
+        if spelling.mode == SUBSTRING or (spelling.mode == PREFIX and not before):
+            left, right = _word(flat, start, end)
+            return flat[left:right] not in self.compiled.allowed
+        if spelling.mode != WORD or not spelling.evades:
+            return False
+        left, right = _word(flat, start, end)
+        return (
+            (left == start or flat[left:start] in _GLUE)
+            and (right == end or flat[end:right] in _GLUE)
+            and flat[left:right] not in self.compiled.allowed
+        )
+
+    def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
+        start, end = self._fold.trace(text).origin(start, end)
+        return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
+
+    def _bare(self, flat: str, raw_hits: Sequence[tuple[int, int, int]]) -> Iterator[Hit]:
+        """Look at the letters alone: set apart, digits and signs for letters, repeats."""
+        raw = flat.encode("ascii", "replace")
+        bare = skeleton.letters(raw)
+        yield from self._separated(flat, raw, bare, raw_hits, signs=False)
+        if skeleton.has_signs(raw):
+            with_signs = skeleton.letters(raw, signs=True)
+            yield from self._separated(flat, raw, with_signs, raw_hits, signs=True)
+        for start, end in skeleton.stretched(raw):
+            yield from self._repeated(flat, raw, start, end)
+        for sign in _HIDERS:
+            if sign in flat:
+                yield from self._masked(flat, sign)
+
+    def _separated(
+        self,
+        flat: str,
+        raw: bytes,
+        bare: bytes,
+        raw_hits: Sequence[tuple[int, int, int]],
+        *,
+        signs: bool,
+    ) -> Iterator[Hit]:
+        assert self.compiled.bare is not None
+        found = self.compiled.bare.find_matches_as_indexes(bare, overlapping=True)
+        if not found:
+            return
+        places = skeleton.Places(raw, signs=signs)
+        letter = _WITH_SIGNS if signs else _LETTERS
+        for index, first, last in found:
+            start, end = places[first], places[last - 1] + 1
+            for spelling in self.compiled.bare_rules[index]:
+                if last - first == len(spelling.text.replace(" ", "")) and is_separated(
+                    flat, start, end, spelling, letter
+                ):
+                    yield Hit(start, end, spelling, "separated")
+
+    def _repeated(self, flat: str, raw: bytes, begin: int, stop: int) -> Iterator[Hit]:
+        assert self.compiled.bare is not None
+        read = skeleton.read(raw[begin:stop])
+        pressed, starts = skeleton.press(read)
+        for index, first, last in self.compiled.bare.find_matches_as_indexes(
+            pressed, overlapping=True
+        ):
+            run = read[starts[first] : starts[last]]
+            start, end = begin + starts[first], begin + starts[last]
+            for spelling in self.compiled.bare_rules[index]:
+                if is_repeated(run, spelling) and (
+                    spelling.mode == SUBSTRING
+                    or not (_letter_before(flat, start) or _letter_at(flat, end))
+                ):
+                    yield Hit(start, end, spelling, "repeated")
+
+    def _masked(self, flat: str, sign: str) -> Iterator[Hit]:
+        place = flat.find(sign, 1)
+        while place > 0:
+            if _is_letter(flat[place - 1]):
+                found = unmask(flat, place, self._masks())
+                if found is not None:
+                    yield Hit(*found, "masked")
+            place = flat.find(sign, place + 1)
+
+    def _masks(self) -> dict[str, Spelling]:
+        """Made when the first star is met: most texts have none."""
+        if self._forms is None:
+            with self._lock:
+                if self._forms is None:
+                    rules = (s for some in self.compiled.bare_rules for s in some)
+                    self._forms = masks(rules)
+        return self._forms
 
 
-def _token(low: str, start: int, end: int) -> str:
-    while start and low[start - 1].isalpha():
-        start -= 1
-    while end < len(low) and low[end].isalpha():
-        end += 1
-    return low[start:end]
+def _is_letter(char: str) -> bool:
+    return char.isalpha() or (char > "\u02ff" and unicodedata.category(char)[0] == "M")
+
+
+def _letter_before(text: str, place: int) -> bool:
+    return place > 0 and _is_letter(text[place - 1])
+
+
+def _letter_at(text: str, place: int) -> bool:
+    return place < len(text) and _is_letter(text[place])
+
+
+_LONGEST_WORD: Final = 60
+
+
+def _word(text: str, start: int, end: int) -> tuple[int, int]:
+    """The letters around a span; looks at a bounded stretch only."""
+    left, right = start, end
+    while left > max(0, start - _LONGEST_WORD) and _is_letter(text[left - 1]):
+        left -= 1
+    while right < min(len(text), end + _LONGEST_WORD) and _is_letter(text[right]):
+        right += 1
+    return left, right

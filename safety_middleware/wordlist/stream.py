@@ -30,7 +30,7 @@ class Stream:
         Offsets of the match count from the beginning of the whole text.
         """
         self._kept += text
-        keep = self._engine.longest * 3 + 1
+        keep = self._engine.compiled.longest * 3 + 1
         match = self._first(final=False)
         if match is None and len(self._kept) > 2 * keep:
             self._offset += len(self._kept) - keep

@@ -22,6 +22,7 @@ _UNSET: Mapping[str, str] = {
     "max_output_tokens": "no cap",
     "openai_api_key": "not set",
     "openai_base_url": "OpenAI's own",
+    "reply": "off",
     "routes": "/chat, /chat/*, /api/chat, /api/chat/* and those marked with protect",
     "sample": "all turns",
     "secret": "not set",

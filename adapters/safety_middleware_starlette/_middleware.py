@@ -7,27 +7,25 @@ import logging
 from threading import Lock
 from typing import Any
 
-from anyio import to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safety_middleware import ContentBlocked, Decision, Safety, SettingsError
 from safety_middleware.flow import arun
 from safety_middleware.guard import Outcome
 from safety_middleware.identity import SESSION_COOKIE, SESSION_MAX_AGE, Kind
-from safety_middleware.marks import reached
 from safety_middleware.refusal import Refusal
 from safety_middleware.safety import engine
 from safety_middleware.turn import Route, Turn, bound
 
 from ._binding import Binding, find_router
 from ._gate import Gate, Headers, guarded_scope, send_refusal
+from ._leaves import KEY, Leaf, Opaque
+from ._opening import Opening
 from ._request import Body, Ports, header, identify
 
 __all__ = ["SafetyMiddleware"]
 
 _log = logging.getLogger("safety_middleware")
-_KEY = "safety_middleware"
-"""The scope's key under which a leaf finds the middleware that the request came through."""
 
 
 class SafetyMiddleware:
@@ -48,10 +46,13 @@ class SafetyMiddleware:
         self._given = (safety, settings)
         self._engine = safety
         self._lock = Lock()
+        self._loaded = Opening(self._load)
+        self._started = Opening(self._start)
         self._binding: Binding | None = None
         self._opaque: ASGIApp | None = None
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
             self._load()
+            self._loaded.over = True
 
     @property
     def safety(self) -> Safety:
@@ -64,15 +65,15 @@ class SafetyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; the leaves that are protected know their middleware by the scope."""
-        if self._engine is None:
-            await to_thread.run_sync(self._load)
+        if not self._loaded.over:
+            await self._loaded.wait()
         if scope["type"] == "lifespan":
             await self.app(scope, receive, self._starting(scope, send))
             return
         binding = self._binding
         if binding is None or binding.grown():
             self._bind(scope)
-        scope[_KEY] = self
+        scope[KEY] = self
         if self._opaque is not None:
             await self._opaque(scope, receive, send)
         else:
@@ -85,6 +86,9 @@ class SafetyMiddleware:
                 self._engine = engine(*self._given)
             return self._engine
 
+    def _start(self) -> None:
+        self.safety.start()
+
     def _starting(self, scope: Scope, send: Send) -> Send:
         """Start the engine when the app's own start-up is complete, and stop it after shut-down."""
 
@@ -93,13 +97,12 @@ class SafetyMiddleware:
                 try:
                     self._bind(scope)
                     if self._opaque is not None or (self._binding and self._binding.names):
-                        await to_thread.run_sync(self.safety.start)
+                        await self._started.wait()
                 except SettingsError as problem:
                     await send({"type": "lifespan.startup.failed", "message": str(problem)})
                     raise
-            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                if self.safety.started:
-                    await self.safety.aclose()
+            elif message["type"].startswith("lifespan.shutdown.") and self.safety.started:
+                await self.safety.aclose()
             await send(message)
 
         return starting
@@ -110,7 +113,7 @@ class SafetyMiddleware:
             if binding is None:
                 router = find_router(self.app) or find_router(scope.get("app"))
                 if router is None:
-                    self._opaque = _Opaque(self, self.app)
+                    self._opaque = self._opaque_leaf(self.app)
                     self._binding = _Unseen()
                     return
                 binding = Binding(router, self.safety.routes, self._leaf, self._opaque_leaf)
@@ -120,10 +123,10 @@ class SafetyMiddleware:
             self._binding = binding
 
     def _leaf(self, route: Route, app: ASGIApp) -> ASGIApp:
-        return _Leaf(self, route, app)
+        return Leaf(self, self.guard, route, app)
 
     def _opaque_leaf(self, app: ASGIApp) -> ASGIApp:
-        return _Opaque(self, app)
+        return Opaque(self, self.guard, self.safety.routes, app)
 
     async def guard(
         self, route: Route, app: ASGIApp, scope: Scope, receive: Receive, send: Send
@@ -131,8 +134,8 @@ class SafetyMiddleware:
         """Take one request to a protected route through its turn."""
         safety = self.safety
         _asyncio_only()
-        if not safety.started:
-            await to_thread.run_sync(safety.start)
+        if not self._started.over:
+            await self._started.wait()
         turn = Turn(route, None)
         body = Body(scope, receive, observe=route.policy.observe)
         identity, address = await identify(safety, scope)
@@ -215,53 +218,6 @@ class SafetyMiddleware:
 
     def _refusal(self, turn: Turn, scope: Scope, decision: Decision) -> Refusal:
         return self.safety.refusal(turn, decision, header(scope, b"accept"))
-
-
-class _Leaf:
-    """A protected route's app."""
-
-    def __init__(self, middleware: SafetyMiddleware, route: Route, app: ASGIApp) -> None:
-        self.middleware = middleware
-        self.route = route
-        self.app = app
-        self._methods = None if "*" in route.policy.methods else frozenset(route.policy.methods)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get(_KEY) is not self.middleware:
-            await self.app(scope, receive, send)  # this request did not come through it
-            return
-        protected = self._methods is None or scope["method"] in self._methods
-        with reached():
-            if protected:
-                await self.middleware.guard(self.route, self.app, scope, receive, send)
-            else:
-                await self.app(scope, receive, send)
-
-
-class _Opaque:
-    """An ASGI app whose router we can't see: its protected paths are told by the decoded path."""
-
-    def __init__(self, middleware: SafetyMiddleware, app: ASGIApp) -> None:
-        self.middleware = middleware
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = None
-        if scope.get(_KEY) is self.middleware and scope["type"] == "http":
-            route = self._route(scope)
-        with reached():
-            if route is None:
-                await self.app(scope, receive, send)
-            else:
-                await self.middleware.guard(route, self.app, scope, receive, send)
-
-    def _route(self, scope: Scope) -> Route | None:
-        path, root = scope["path"], scope.get("root_path", "")
-        route = self.middleware.safety.routes.of_path(path)
-        if route is None and root and path.startswith(root):
-            route = self.middleware.safety.routes.of_path(path[len(root) :])
-        methods = () if route is None else route.policy.methods
-        return route if "*" in methods or scope["method"].upper() in methods else None
 
 
 class _Unseen(Binding):

@@ -1,148 +1,37 @@
-"""The storages behind rate limits: this process's memory, or Redis and its kin by URL."""
+"""Rate limits shared by several processes, in Redis or Valkey."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from threading import Lock
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from importlib import import_module
+from threading import BoundedSemaphore, Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as AsyncSlidingWindow
-from limits.errors import ConfigurationError, StorageError
-from limits.storage import SlidingWindowCounterSupport, Storage, storage_from_string
+from limits.errors import ConfigurationError
+from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter as SlidingWindow
 
+from .counters import MemoryLimiter
 from .errors import SettingsError
-from .ratelimit import Bucket, Hits, Limit, Window, outcome
+from .ratelimit import Bucket, Hits, Limit, Window, allowed, refused
 
-__all__ = ["AsyncSharedLimiter", "BoundedMemory", "MemoryLimiter", "SharedLimiter"]
+__all__ = ["AsyncSharedLimiter", "SharedLimiter", "open_storage"]
 
-MAX_KEYS = 500_000
-"""Keys kept in memory, about 250 bytes each; past that the least recently used are forgotten."""
 REDIS_TIMEOUT = 0.25
-"""Seconds a shared storage may take to connect or answer before this process counts alone."""
+"""Seconds a shared storage may take to connect or answer, twice, before this process counts alone."""
 RETRY_AFTER = 2.0
-"""Seconds this process counts alone before it asks a failed storage again."""
+"""Seconds between two turns that ask a failed storage again; the others are counted here."""
 CONCURRENT_HITS = 50
-"""Commands in flight; redis-py's default pool raises past 100 connections."""
+"""Commands in flight, a loop or all threads; redis-py's default pool raises past 100 connections."""
+_SHARED = re.compile(r"(?:async\+)?(redis|valkey)s?(?:\+\w+)?://")
 
 Degraded = Callable[[str, str], None]
-
-
-class BoundedMemory(Storage, SlidingWindowCounterSupport):
-    """Sliding window counters in a bounded, lock-protected table, on the monotonic clock."""
-
-    STORAGE_SCHEME = ["safety+memory"]  # noqa: RUF012  # the library's own declaration
-
-    def __init__(
-        self,
-        uri: str | None = None,
-        *,
-        wrap_exceptions: bool = False,
-        max_keys: int = MAX_KEYS,
-        **_: Any,
-    ) -> None:
-        super().__init__(uri, wrap_exceptions)
-        self._table: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
-        self._lock = Lock()
-        self._max_keys = max_keys
-        self.clock: Callable[[], float] = time.monotonic
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What the storage itself can raise: nothing of its own."""
-        return MemoryError
-
-    def hit_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window:
-        """Count *amount* under *key* if it fits, and tell the counters in one go."""
-        now = self.clock()
-        index = int(now // expiry)
-        with self._lock:
-            previous, current = self._counters(key, index)
-            left = expiry - now % expiry
-            allowed = previous * left / expiry + current + amount <= limit
-            if allowed:
-                current += amount
-                self._table[key] = (index, previous, current)
-                self._table.move_to_end(key)
-                if len(self._table) > self._max_keys:
-                    self._table.popitem(last=False)
-        return Window(allowed, previous, left, current, left)
-
-    def _counters(self, key: str, index: int) -> tuple[int, int]:
-        then, previous, current = self._table.get(key, (index, 0, 0))
-        if then == index:
-            return previous, current
-        return (current, 0) if then == index - 1 else (0, 0)
-
-    def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
-        """Count *amount* under *key* if it fits."""
-        return self.hit_window(key, limit, expiry, amount).allowed
-
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Both counters of *key*, each with its remaining seconds."""
-        now = self.clock()
-        left = expiry - now % expiry
-        with self._lock:
-            previous, current = self._counters(key, int(now // expiry))
-        return previous, left, current, left + expiry
-
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget *key*."""
-        del expiry
-        self.clear(key)
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count under *key* without a limit."""
-        return self.hit_window(key, 2**63, expiry, amount).current
-
-    def get(self, key: str) -> int:
-        """The counter of the window that was last counted in."""
-        with self._lock:
-            return self._table.get(key, (0, 0, 0))[2]
-
-    def get_expiry(self, key: str) -> float:
-        """When *key* may be forgotten; only its window's length would tell, so: now."""
-        del key
-        return time.time()
-
-    def check(self) -> bool:
-        """Memory is always there."""
-        return True
-
-    def reset(self) -> int:
-        """Forget every key; returns how many there were."""
-        with self._lock:
-            count = len(self._table)
-            self._table.clear()
-        return count
-
-    def clear(self, key: str) -> None:
-        """Forget *key*."""
-        with self._lock:
-            self._table.pop(key, None)
-
-
-class MemoryLimiter:
-    """Limits of this process alone; never blocks, so it serves both worlds."""
-
-    def __init__(self, storage: BoundedMemory | None = None) -> None:
-        self._storage = storage or BoundedMemory()
-
-    def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
-        """Count one turn in every bucket, in order, up to the first that is full."""
-        seen: list[tuple[Limit, Window]] = []
-        for limit, key in wanted:
-            window = self._storage.hit_window(f"{key}:{limit.name}", limit.amount, limit.period)
-            seen.append((limit, window))
-            if not window.allowed:
-                break
-        return outcome(seen, wanted)
 
 
 class _Fallback:
@@ -151,25 +40,39 @@ class _Fallback:
     def __init__(self, degraded: Degraded) -> None:
         self._memory = MemoryLimiter()
         self._degraded = degraded
+        self._lock = Lock()
         self._until = 0.0
         self._away = False
+        self.failures = 0
 
-    def active(self) -> bool:
-        return time.monotonic() < self._until
+    def alone(self) -> bool:
+        """Whether to count here. One turn in a while is told to ask the storage again."""
+        if not self._away:
+            return False
+        with self._lock:
+            now = time.monotonic()
+            if now < self._until:
+                return True
+            self._until = now + RETRY_AFTER
+            return False
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
-        alone = self._memory.hit(wanted)
-        return alone._replace(fallback=True)
+        return self._memory.hit(wanted)._replace(fallback=True)
 
     def failed(self) -> None:
-        self._until = time.monotonic() + RETRY_AFTER
-        if not self._away:
-            self._away = True
+        with self._lock:
+            self.failures += 1
+            self._until = time.monotonic() + RETRY_AFTER
+            known, self._away = self._away, True
+        if not known:
             self._degraded("limits_storage", "unavailable")
 
     def worked(self) -> None:
-        if self._away:
-            self._away = False
+        if not self._away:
+            return
+        with self._lock:
+            away, self._away = self._away, False
+        if away:
             self._degraded("limits_storage", "recovered")
 
 
@@ -177,28 +80,36 @@ class SharedLimiter:
     """Limits in Redis or its kin, over the blocking client."""
 
     def __init__(self, url: str, degraded: Degraded) -> None:
-        self._strategy = SlidingWindow(open_storage(url))
+        self._storage = open_storage(url)
+        self._strategy = SlidingWindow(self._storage)
         self._fallback = _Fallback(degraded)
+        self._room = BoundedSemaphore(CONCURRENT_HITS)
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
         """Count one turn in every bucket; counts in memory while the storage is away."""
-        if self._fallback.active():
+        if self._fallback.alone():
             return self._fallback.hit(wanted)
+        failures = self._fallback.failures
         try:
-            hits = self._hit(wanted)
-        except StorageError:
+            with self._room:
+                if self._fallback.failures != failures:  # it failed while this turn queued
+                    return self._fallback.hit(wanted)
+                hits = self._hit(wanted)
+        except Exception:  # whatever a driver raises: a limit must not break the request
             self._fallback.failed()
             return self._fallback.hit(wanted)
         self._fallback.worked()
         return hits
 
+    def close(self) -> None:
+        """Close the connections; a limiter that is used again opens new ones."""
+        self._storage.storage.close()
+
     def _hit(self, wanted: tuple[Bucket, ...]) -> Hits:
-        for limit, key in wanted:
-            if not self._strategy.hit(limit.item, key):
-                storage: Any = self._strategy.storage
-                window = storage.get_sliding_window(limit.item.key_for(key), limit.period)
-                return outcome([(limit, _refused(limit.period, window))], wanted)
-        return outcome([], wanted)
+        if all(self._strategy.hit(limit.item, key) for limit, key in wanted):
+            return allowed([], wanted)
+        look = self._storage.get_sliding_window
+        return refused([(n, _window(n, look(n.item.key_for(k), n.period))) for n, k in wanted])
 
 
 class AsyncSharedLimiter:
@@ -206,38 +117,68 @@ class AsyncSharedLimiter:
 
     def __init__(self, url: str, degraded: Degraded) -> None:
         self._url = f"async+{url}"
-        self._pools: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[AsyncSlidingWindow, asyncio.Semaphore]
-        ] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._fallback = _Fallback(degraded)
         open_storage(self._url)  # a wrong URL or a missing driver is an error at start
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits | Awaitable[Hits]:
         """Count one turn in every bucket; counts in memory while the storage is away."""
-        return self._fallback.hit(wanted) if self._fallback.active() else self._ask(wanted)
+        return self._fallback.hit(wanted) if self._fallback.alone() else self._ask(wanted)
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections; asking again opens new ones."""
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.keeper.aclose()
 
     async def _ask(self, wanted: tuple[Bucket, ...]) -> Hits:
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            strategy = AsyncSlidingWindow(open_storage(self._url))
-            self._pools[loop] = (strategy, asyncio.Semaphore(CONCURRENT_HITS))
-        strategy, room = self._pools[loop]
+        failures = self._fallback.failures
         try:
-            async with room:
-                hits = await self._hit(strategy, wanted)
-        except StorageError:
+            loop = asyncio.get_running_loop()
+            pool = self._pools.get(loop)
+            if pool is None or pool.closed:
+                pool = self._pools[loop] = _Pool(open_storage(self._url))
+            async with pool.room:
+                if self._fallback.failures != failures:  # it failed while this turn queued
+                    return self._fallback.hit(wanted)
+                hits = await self._hit(pool, wanted)
+        except Exception:  # whatever a driver raises: a limit must not break the request
             self._fallback.failed()
             return self._fallback.hit(wanted)
         self._fallback.worked()
         return hits
 
-    async def _hit(self, strategy: AsyncSlidingWindow, wanted: tuple[Bucket, ...]) -> Hits:
+    async def _hit(self, pool: _Pool, wanted: tuple[Bucket, ...]) -> Hits:
         for limit, key in wanted:
-            if not await strategy.hit(limit.item, key):
-                storage: Any = strategy.storage
-                window = await storage.get_sliding_window(limit.item.key_for(key), limit.period)
-                return outcome([(limit, _refused(limit.period, window))], wanted)
-        return outcome([], wanted)
+            if not await pool.strategy.hit(limit.item, key):
+                break
+        else:
+            return allowed([], wanted)
+        look = pool.storage.get_sliding_window
+        seen = [(n, _window(n, await look(n.item.key_for(k), n.period))) for n, k in wanted]
+        return refused(seen)
+
+
+class _Pool:
+    """The connections of one event loop, closed when the loop ends."""
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+        self.strategy = AsyncSlidingWindow(storage)
+        self.room = asyncio.Semaphore(CONCURRENT_HITS)
+        self.closed = False
+        # every way of running a loop to its end closes the loop's asynchronous generators:
+        # the only notice of its end that needs nothing of the app
+        self.keeper = self._keep()
+        with suppress(StopIteration):
+            next(self.keeper.__anext__().__await__())
+
+    async def _keep(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self.closed = True
+            await self.storage.bridge.storage.aclose()
 
 
 def open_storage(url: str) -> Any:
@@ -246,21 +187,33 @@ def open_storage(url: str) -> Any:
     Raises:
         SettingsError: If the URL is not understood or its driver is not installed.
     """
-    options: dict[str, Any] = {"wrap_exceptions": True}
-    if "redis" in url or "valkey" in url:
-        options |= {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
-    if url.startswith("async+redis"):
+    driver = _SHARED.match(url)
+    problem = "unknown"
+    if driver is not None:
+        try:
+            return storage_from_string(url, wrap_exceptions=True, **_options(url, driver[1]))
+        except (ConfigurationError, ImportError, ValueError) as error:
+            problem = type(error).__name__  # its words could hold the URL's password
+    raise SettingsError(
+        "limits_storage",
+        f"the URL's scheme {url.partition('://')[0]!r} can't be used ({problem})",
+        'Use a URL such as redis://host:6379/0, and install "safety-middleware[redis]".',
+    )
+
+
+def _options(url: str, driver: str) -> dict[str, Any]:
+    """One more try at once, for a connection that the server has closed meanwhile; no more."""
+    world = ".asyncio" if url.startswith("async+") else ""
+    retry = import_module(f"{driver}{world}.retry").Retry
+    once = retry(import_module(f"{driver}.backoff").NoBackoff(), 1)
+    options: dict[str, Any] = {"retry": once}
+    options |= {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
+    if world and driver == "redis":
         options["implementation"] = "redispy"
-    try:
-        return storage_from_string(url, **options)
-    except (ConfigurationError, ValueError) as problem:
-        raise SettingsError(
-            "limits_storage",
-            f"the URL's scheme {url.partition('://')[0]!r} can't be used ({type(problem).__name__})",
-            'Use a URL such as redis://host:6379/0, and install "safety-middleware[redis]".',
-        ) from problem
+    return options
 
 
-def _refused(expiry: int, window: tuple[int, float, int, float]) -> Window:
-    previous, previous_ttl, current, current_ttl = window
-    return Window(False, previous, previous_ttl, current, current_ttl % expiry or expiry)
+def _window(limit: Limit, counters: tuple[int, float, int, float]) -> Window:
+    """The counters as the storage tells them, where a counter outlives its window by another."""
+    previous, previous_ttl, current, current_ttl = counters
+    return Window(False, previous, previous_ttl, current, max(0.0, current_ttl - limit.period))

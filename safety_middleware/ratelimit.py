@@ -1,7 +1,8 @@
 """Rate limits per identity and address: buckets, the answer to a hit, and its headers.
 
 The arithmetic and the Redis scripts are those of the ``limits`` library (its sliding window
-counter: no burst at a window's border, two counters a key). Memory is our own storage for it,
+counter: two counters a key, the older one weighing less as time goes by, so that a burst over a
+window's border stays under twice the limit and wears off). Memory is our own storage for it,
 because the library's own grows without bound and sweeps every key from a timer thread.
 """
 
@@ -15,7 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
-__all__ = ["AsyncLimiter", "Bucket", "Hits", "Limit", "Limiter", "Window", "buckets", "outcome"]
+__all__ = [
+    "AsyncLimiter",
+    "Bucket",
+    "Hits",
+    "Limit",
+    "Limiter",
+    "Window",
+    "allowed",
+    "buckets",
+    "refused",
+]
+
+ROUNDING = 0.001
+"""Seconds added to a wait, so that no rounding on either side makes it too short."""
 
 
 class Limit(NamedTuple):
@@ -87,12 +101,20 @@ class Limiter(Protocol):
         """Count one turn in every bucket, in order, up to the first that is full."""
         ...
 
+    def close(self) -> None:
+        """Release what was opened."""
+        ...
+
 
 class AsyncLimiter(Protocol):
     """The awaitable port of rate limits."""
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits | Awaitable[Hits]:
         """Count one turn in every bucket, in order, up to the first that is full."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what was opened on the running loop."""
         ...
 
 
@@ -111,28 +133,36 @@ def buckets(notation: str | None, key: str) -> list[Bucket]:
     return [] if notation is None else [Bucket(limit, key) for limit in _parse(notation)]
 
 
-def outcome(seen: list[tuple[Limit, Window]], wanted: tuple[Bucket, ...]) -> Hits:
-    """Turn the windows that a storage reported into the answer and its headers.
+def allowed(seen: list[tuple[Limit, Window]], wanted: tuple[Bucket, ...]) -> Hits:
+    """The answer to a turn that fitted into every bucket.
 
     Args:
-        seen: As far as the hits went; only the last one can be refused. Empty where the storage
-            does not tell the windows of allowed hits for free.
+        seen: The windows after the hits; empty where the storage does not tell them for free.
         wanted: Every bucket of the turn.
     """
     policy = ("RateLimit-Policy", _policy(tuple([bucket.limit for bucket in wanted])))
     if not seen:
         return Hits(headers=(policy,))
-    limit, window = seen[-1]
-    if not window.allowed:
-        wait = max(1, math.ceil(_wait(limit, window)))
-        return Hits(False, (policy, ("RateLimit", f'"{limit.name}";r=0;t={wait}')), wait)
-    least, tightest, reset = math.inf, limit, window.current_ttl
-    for each, counted in seen:
-        room = each.amount - counted.previous * counted.previous_ttl / each.period - counted.current
+    least, tightest, reset = math.inf, seen[0][0], 0.0
+    for limit, window in seen:
+        weight = window.previous * window.previous_ttl / limit.period
+        room = limit.amount - weight - window.current
         if room < least:
-            least, tightest, reset = room, each, counted.current_ttl
+            least, tightest, reset = room, limit, window.current_ttl
     state = f'"{tightest.name}";r={max(0, int(least))};t={math.ceil(reset)}'
     return Hits(headers=(policy, ("RateLimit", state)))
+
+
+def refused(seen: list[tuple[Limit, Window]]) -> Hits:
+    """The answer to a turn for which a bucket had no room.
+
+    Args:
+        seen: The windows of every bucket: the turn can succeed when the last one has room again.
+    """
+    policy = ("RateLimit-Policy", _policy(tuple([limit for limit, _ in seen])))
+    seconds, limit = max(((_wait(n, w), n) for n, w in seen), key=lambda found: found[0])
+    wait = max(1, math.ceil(seconds + ROUNDING))
+    return Hits(False, (policy, ("RateLimit", f'"{limit.name}";r=0;t={wait}')), wait)
 
 
 @lru_cache(maxsize=256)

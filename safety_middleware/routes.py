@@ -70,6 +70,10 @@ class Routes:
                 return self._route(pattern, policy)
         return None
 
+    def policies(self) -> list[Policy]:
+        """The rules of every route that was found so far, marked ones among them."""
+        return [route.policy for route in self._known.values()]
+
     def below(self, prefix: str) -> bool:
         """True when a pattern could match something under *prefix* (an app we can't look into)."""
         stem = normal(prefix).rstrip("/") + "/"

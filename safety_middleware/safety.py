@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from ._services import desk_settings_of, limiters_of, secrets_of, words_of
 from .decision import Decision
 from .errors import SettingsError
 from .flow import run
@@ -20,19 +20,19 @@ from .guard import Cleared, Guard, Outcome, settle
 from .hooks import Hooks
 from .identity import Identity, Keyring, Kind, user_reference
 from .loading import load
-from .moderation import Desk, DeskSettings, Question
+from .moderation import Desk, Question
 from .openai import set_unbound
 from .policy import Policy
 from .refusal import Refusal, refusal_of
 from .routes import Routes
 from .settings import Settings
 from .standing import Standing, Standings
-from .store import Record, Store, generated_secret, safety_directory
+from .store import Record, Store
 from .turn import Route, Turn, bound, find_turn
 from .verdict import Verdict
 
 if TYPE_CHECKING:
-    from .ratelimit import AsyncLimiter, Hits, Limiter
+    from .ratelimit import Hits
 
 __all__ = ["Safety"]
 
@@ -59,7 +59,7 @@ class Safety:
         self._lock = Lock()
         self.started = False
         self._complaints = Lock()
-        self._complained: dict[tuple[str, str], float] = {}
+        self._complained: dict[str, dict[str, float]] = {}
 
     def start(self) -> None:
         """Open what turns need: secret, wordlist, limits, store, moderation. Idempotent.
@@ -72,39 +72,34 @@ class Safety:
         with self._lock:
             if self.started:
                 return
-            from . import limiters  # noqa: PLC0415  # limits and Redis: at start, not at import
-
-            set_unbound(self.settings.unbound_calls)
-            self.keyring = Keyring(self._secrets())
-            self.store = Store.open(self.settings.store, on_degraded=self.degraded)
-            url = self.settings.limits_storage
-            memory = url.startswith("memory")
-            alone = limiters.MemoryLimiter() if memory else None
-            self.limiter: Limiter = alone or limiters.SharedLimiter(url, self.degraded)
-            self.async_limiter: AsyncLimiter = alone or limiters.AsyncSharedLimiter(
-                url, self.degraded
-            )
-            self.desk = Desk(
-                self._desk_settings(),
-                cache_key=self.keyring.verdict_key,
-                on_degraded=self.degraded,
-            )
-            self.guard = Guard(
-                self._words(), Cleared(self.keyring.verdict_key), self.desk.ask_from_thread
-            )
+            settings = self.settings
+            set_unbound(settings.unbound_calls)
+            self.keyring = Keyring(secrets_of(settings))
+            self.limiter, self.async_limiter = limiters_of(settings, self.degraded)
+            key = self.keyring.verdict_key
+            moderated = self._moderated()
+            asking = desk_settings_of(settings, needed=moderated)
+            self.desk = Desk(asking, cache_key=key, on_degraded=self.degraded)
+            if moderated:
+                self.desk.start()
+            self.guard = Guard(words_of(settings), Cleared(key), self.desk.ask_from_thread)
+            # last: what is wrong with the settings is told before anything is open
+            self.store = Store.open(settings.store, on_degraded=self.degraded)
             self.started = True
 
     def close(self) -> None:
         """Write what is queued and release what was opened; for threads and WSGI."""
         if self.started:
             self.desk.close()
+            self.limiter.close()
             self.store.close()
         self.hooks.close()
 
     async def aclose(self) -> None:
-        """The same inside an event loop: also closes the loop's own moderation client."""
+        """The same inside an event loop: also closes what belongs to the loop."""
         if self.started:
             await self.desk.aclose()
+            await self.async_limiter.aclose()
         await asyncio.to_thread(self.close)  # it waits for threads
 
     def identify(
@@ -133,10 +128,11 @@ class Safety:
         return at, at
 
     @contextmanager
-    def bind(self, user: str | int | None = None, **caps: Any) -> Iterator[Turn]:
+    def bind(self, user: str | int | UUID | None = None, **caps: Any) -> Generator[Turn]:
         """Open a turn without a request, for jobs, threads and scripts.
 
         It carries identity and caps to the model calls inside the block, and moderates nothing.
+        Inside a protected request its calls wait and end with that request's turn.
 
         Args:
             user: The user's id; None takes the identity of the turn around it.
@@ -155,15 +151,23 @@ class Safety:
         else:
             raise SettingsError("user", "bind() got no user", "Pass the user's id: bind(user).")
         turn = Turn(Route("bind", Policy(**caps).over(self.settings.policy)), identity)
-        turn.hold = "reply"
-        turn.decide(Decision())
+        if around is None:
+            turn.hold = "reply"
+            turn.decide(Decision())
+        else:
+            turn.hold, turn.ask_again = around.hold, around.ask_again
+            turn.admit_first = around.admit_first
+            around.admitted.add_done_callback(lambda admitted: turn.decide(admitted.result()))
         with bound(turn):
             yield turn
 
     def refusal(self, turn: Turn, decision: Decision, accept: str | None) -> Refusal:
         """The HTTP answer to a refused turn, by the operator's renderer or ours."""
         if self.settings.refusal is not None:
-            return self.settings.refusal(decision, turn.id)
+            try:
+                return self.settings.refusal(decision, turn.id)
+            except Exception:
+                _log.exception("the refusal renderer failed: ours is used instead")
         headers = () if turn.policy.observe else turn.findings.headers
         return refusal_of(
             decision, turn.id, accept=accept, headers=headers, care=self.settings.care
@@ -180,12 +184,12 @@ class Safety:
         """Make a failing (or recovered) service visible: in the log and to ``on_degraded``."""
         now = time.monotonic()
         with self._complaints:
-            last = self._complained.get((service, cause), -DEGRADED_EVERY)
-            quiet = now - last < DEGRADED_EVERY
-            if not quiet:
-                self._complained[service, cause] = now
-        if quiet:
-            return
+            told = self._complained.setdefault(service, {})
+            if now - told.get(cause, -DEGRADED_EVERY) < DEGRADED_EVERY:
+                return
+            if ("recovered" in told) != (cause == "recovered"):
+                told.clear()  # what was told last is no longer so: the next change is news
+            told[cause] = now
         _log.log(logging.INFO if cause == "recovered" else logging.ERROR, "%s: %s", service, cause)
         self.hooks.call(self.settings.on_degraded, service, cause)
 
@@ -215,49 +219,10 @@ class Safety:
         """Port: hand a record to the writer."""
         self.store.write(record)
 
-    def _secrets(self) -> tuple[str | bytes, ...]:
-        if self.settings.secrets:
-            return self.settings.secrets
-        if self.settings.production:
-            raise SettingsError(
-                "secret",
-                "no secret is set and production is on",
-                "Make one with: python -c 'import secrets; print(secrets.token_hex(32))' "
-                "and set it as SAFETY_SECRET.",
-            )
-        directory = safety_directory(Path.cwd())
-        _log.warning(
-            "no secret is set: using the one in %s/secret; set SAFETY_SECRET before production",
-            directory,
-        )
-        return (generated_secret(directory),)
-
-    def _words(self) -> Any:
-        from .wordlist import Wordlist  # noqa: PLC0415  # the automaton is built at start
-
-        chosen = self.settings.wordlist
-        if chosen is None:
-            return Wordlist.default(languages=self.settings.languages)
-        return Wordlist.load(Path(chosen)) if isinstance(chosen, str | os.PathLike) else chosen
-
-    def _desk_settings(self) -> DeskSettings:
-        settings = self.settings
-        policies = [settings.policy, *(settings.route_policies() or {}).values()]
-        key = settings.openai_api_key or os.environ.get("OPENAI_API_KEY")
-        needed = any(policy.moderation is not False for policy in policies)
-        if needed and not key and settings.moderation_client is None:
-            raise SettingsError(
-                "openai_api_key",
-                "there is no API key to moderate with",
-                "Set OPENAI_API_KEY, or moderation=False to do without moderation.",
-            )
-        return DeskSettings(
-            model=settings.moderation_model,
-            timeout=settings.moderation_timeout,
-            base_url=settings.openai_base_url,
-            api_key=key,
-            client=settings.moderation_client,
-        )
+    def _moderated(self) -> bool:
+        chosen = self.settings.route_policies() or {}
+        policies = (self.settings.policy, *chosen.values(), *self.routes.policies())
+        return any(policy.moderation is not False for policy in policies)
 
 
 def engine(

@@ -17,13 +17,13 @@ from .identity import MIN_SECRET_BYTES, secret_bytes
 from .policy import Policy, policy_fields
 from .refusal import CARE, RefusalRenderer
 
-__all__ = ["Settings", "nearest", "settings_fields"]
+__all__ = ["SECRET_COMMAND", "Settings", "nearest", "settings_fields"]
 
 DEFAULT_ROUTES = ("/chat", "/chat/*", "/api/chat", "/api/chat/*")
 MAX_TIMEOUT = 60
 """Longest wait for a verdict that can be set, in seconds."""
 UserCallable = Callable[..., Any]
-_SECRET_COMMAND = "python -c 'import secrets; print(secrets.token_hex(32))'"  # noqa: S105  # a command
+SECRET_COMMAND = "python -c 'import secrets; print(secrets.token_hex(32))'"  # noqa: S105  # a command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def _secrets(secret: Any, secrets: Any) -> tuple[str | bytes, ...]:
         raise SettingsError("secret", "secret and secrets differ", "Set one of them only.")
     if any(len(secret_bytes(each)) < MIN_SECRET_BYTES for each in given):
         raise SettingsError(
-            "secret", "is shorter than 32 bytes", f"Make one with: {_SECRET_COMMAND}"
+            "secret", "is shorter than 32 bytes", f"Make one with: {SECRET_COMMAND}"
         )
     return given
 

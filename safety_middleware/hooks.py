@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import logging
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Full, Queue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from typing import Any, TypeAlias
 
 __all__ = ["Hooks"]
@@ -39,31 +41,42 @@ class Hooks:
             if self._pid != os.getpid():
                 self._start()  # a forked child inherits no thread
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="safety-hooks", daemon=True)
+                self._waiting = Queue(MAX_WAITING)
+                self._thread = Thread(
+                    target=_run, args=(self._waiting,), name="safety-hooks", daemon=True
+                )
                 self._thread.start()
+            waiting = self._waiting
         try:
-            self._waiting.put_nowait((hook, event))
+            waiting.put_nowait((hook, event))
         except Full:
             _log.warning("hook %s is too slow: an event was dropped", _name(hook))
 
-    def close(self) -> None:
-        """Call what still waits, then end the thread."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Call what still waits, then end the thread; give up on it after *timeout* seconds."""
         with self._lock:
             thread, self._thread = self._thread, None
-            if thread is not None and self._pid == os.getpid():
-                self._waiting.put(None)
-        if thread is not None:
-            thread.join()
+            waiting = self._waiting
+        if thread is None or self._pid != os.getpid():
+            return
+        until = time.monotonic() + timeout
+        with suppress(Full):
+            waiting.put(None, timeout=timeout)
+            if thread is not current_thread():  # a hook may close the engine
+                thread.join(max(0.0, until - time.monotonic()))
+        if thread.is_alive() and thread is not current_thread():
+            _log.warning("a hook is too slow: events were dropped at the end")
 
-    def _run(self) -> None:
-        while (call := self._waiting.get()) is not None:
-            hook, event = call
-            try:
-                answer = hook(*event)
-                if inspect.isawaitable(answer):
-                    asyncio.run(_awaited(answer))
-            except Exception:
-                _log.exception("hook %s failed", _name(hook))
+
+def _run(waiting: Queue[_Call]) -> None:
+    while (call := waiting.get()) is not None:
+        hook, event = call
+        try:
+            answer = hook(*event)
+            if inspect.isawaitable(answer):
+                asyncio.run(_awaited(answer))
+        except BaseException:  # a cancelled or exiting hook must not end the thread of the others
+            _log.exception("hook %s failed", _name(hook))
 
 
 async def _awaited(answer: Any) -> None:

@@ -19,11 +19,9 @@ test: $(VENV)/.test
 	$(IN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
-	$(IN)/ruff check
-	$(IN)/ruff format --check
-	$(IN)/lint-imports --no-cache
-	$(IN)/mypy
-	$(IN)/pyright
+	@failed=; for check in "ruff check" "ruff format --check" "lint-imports --no-cache" mypy pyright; do \
+	  echo "$$check"; $(IN)/$$check || failed="$$failed, $$check"; \
+	done; test -z "$$failed" || { echo "Failed: $${failed#, }" >&2; exit 1; }
 
 bench: $(VENV)/.test
 	$(IN)/python bench/inprocess.py

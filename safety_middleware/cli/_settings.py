@@ -72,8 +72,6 @@ def _policy_rows(policy: Policy, loaded: Loaded) -> Iterator[Row]:
         source = loaded.sources[name]
         if name == "wordlist" and loaded.settings.wordlist is not None:
             source = "default"
-        if source == "default" and name in policy.given:
-            source = loaded.sources["policy"]
         label = "wordlist (check)" if name == "wordlist" else name
         yield label, shown(name, getattr(policy, name)), source
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from safety_middleware.errors import SettingsError
-from safety_middleware.policy import Policy
 from safety_middleware.settings import Settings
 
 __all__ = ["problems"]
@@ -40,7 +39,8 @@ def problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
             "no secret is set: one is generated into .safety/ for development. Set SAFETY_SECRET "
             "before production."
         )
-    yield from _weak(policies)
+    if any(policy.observe for policy in policies):
+        yield "observe is on: decisions are recorded and nothing is refused."
 
 
 def _services(settings: Settings) -> None:
@@ -62,8 +62,3 @@ def _words(settings: Settings) -> None:
             raise SettingsError(
                 "languages", f"{language!r} does not ship", f"Use {', '.join(LANGUAGES)}."
             )
-
-
-def _weak(policies: list[Policy]) -> Iterator[str]:
-    if any(policy.observe for policy in policies):
-        yield "observe is on: decisions are recorded and nothing is refused."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -43,6 +44,8 @@ def shown(name: str, value: Any) -> str:
         return MASK if value else _UNSET.get(name, "not set")
     if value is None or value in ((), {}):
         return _UNSET.get(name, "none")
+    if name == "care":
+        return f"{textwrap.shorten(value['message'], 40, placeholder='…')}, {len(value['resources'])} resources"
     return _text(value)
 
 

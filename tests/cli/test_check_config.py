@@ -106,6 +106,12 @@ def test_a_password_is_masked_however_it_is_written(url: str, masked: str) -> No
     assert shown("store", url) == masked
 
 
+def test_the_texts_for_someone_in_distress_are_shown_in_short() -> None:
+    shortened = shown("care", {"message": "word " * 50, "resources": [{}, {}]})
+    assert shortened.endswith("…, 2 resources")
+    assert len(shortened) < 60
+
+
 def test_functions_and_clients_are_shown_by_name_only() -> None:
     assert shown("user", len) == "builtins.len"
     assert shown("moderation_client", object()) == "builtins.object"

@@ -34,7 +34,9 @@ def test_every_setting_is_shown_with_its_value_and_the_default_as_its_source(she
 
 
 def test_the_source_of_a_setting_is_the_variable_or_the_file_that_won(shell: Shell) -> None:
-    path = shell.file('max_input_chars = 100\nlimits = ""\n[policy]\nmax_images = 1\n')
+    path = shell.file(
+        'max_input_chars = 100\nlimits = ""\n[policy]\nmax_images = 1\n[thresholds]\nhate = 0.6\n'
+    )
     shell.set(SAFETY_MAX_INPUT_CHARS="200", SAFETY_LANGUAGES="en,de")
     rows = _rows(shell("check-config", "--json"))
     assert rows["max_input_chars"] == {
@@ -45,6 +47,7 @@ def test_the_source_of_a_setting_is_the_variable_or_the_file_that_won(shell: She
     assert (rows["limits"]["value"], rows["limits"]["source"]) == ("off", str(path))
     assert (rows["max_images"]["value"], rows["max_images"]["source"]) == ("1", str(path))
     assert rows["languages"]["value"] == "en, de"
+    assert rows["thresholds"]["value"] == "hate: 0.6"
 
 
 def test_the_rules_of_each_route_are_shown_where_they_differ(shell: Shell) -> None:

@@ -15,6 +15,7 @@ from .turn import Route
 __all__ = ["Routes", "normal"]
 
 _PARAMETER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
+_SPANS = re.compile(r"\{[^{}]*:path\}|<path[:(][^<>]*>")
 _SLASHES = re.compile(r"/{2,}")
 
 
@@ -42,6 +43,11 @@ class Routes:
         }
         stars = [(p[:-1], rules) for p, rules in patterns.items() if p.endswith("*")]
         self._stars = sorted(stars, key=lambda star: len(star[0]), reverse=True)
+        exact = sorted(self._exact.values(), key=lambda found: bool(_PARAMETER.search(found[0])))
+        self._paths = [
+            *((_path_of(p, "/?"), p, rules) for p, rules in exact),
+            *((_path_of(stem, ".*"), f"{stem}*", rules) for stem, rules in self._stars),
+        ]
         self._known: dict[tuple[str, str], Route] = {}
         self._met: set[str] = set()
 
@@ -59,14 +65,13 @@ class Routes:
     def of_path(self, path: str) -> Route | None:
         """The protected route that a decoded request *path* falls under, or None.
 
-        For apps whose router we can't see. Some routers fold slashes and drop a trailing one, so
-        a path counts in either reading: one route too many is guarded rather than one too few.
+        For apps whose router we can't see. Some routers fold slashes and some don't mind one at
+        the end, so a path counts in either reading: one too many is guarded rather than one too
+        few.
         """
         folded = _SLASHES.sub("/", "/" + path)
-        for reading in dict.fromkeys((path, folded, folded.rstrip("/") or "/")):
-            policy = self._policy(reading)
-            if policy is not None:
-                pattern = self._pattern_of(reading)
+        for shape, pattern, policy in self._paths:
+            if shape.fullmatch(path) or shape.fullmatch(folded):
                 return self._route(pattern, policy)
         return None
 
@@ -76,9 +81,12 @@ class Routes:
 
     def below(self, prefix: str) -> bool:
         """True when a pattern could match something under *prefix* (an app we can't look into)."""
-        stem = normal(prefix).rstrip("/") + "/"
-        exact = any(p.startswith(stem) for p in self._exact)
-        return exact or any(s.startswith(stem) or stem.startswith(s) for s, _ in self._stars)
+        theirs = normal(prefix).rstrip("/").split("/")
+        for shape, (written, _) in self._exact.items():
+            deep = shape.count("/") + 1 >= len(theirs) or _SPANS.search(written)
+            if deep and _meet(shape.split("/"), theirs):
+                return True
+        return any(_meet(normal(stem).split("/"), theirs, open_end=True) for stem, _ in self._stars)
 
     def missing(self, templates: Iterable[str]) -> None:
         """Complain about patterns that were asked for and match nothing.
@@ -111,14 +119,6 @@ class Routes:
                 return rules
         return None
 
-    def _pattern_of(self, path: str) -> str:
-        if path in self._exact:
-            return self._exact[path][0]
-        for pattern, (written, _) in self._exact.items():
-            if "{}" in pattern and _fits(pattern, path):
-                return written
-        return next((f"{stem}*" for stem, _ in self._stars if _starts(stem, path)), path)
-
     def _note(self, template: str) -> None:
         self._met.add(normal(template))
 
@@ -132,6 +132,26 @@ def _fits(pattern: str, shape: str) -> bool:
     return len(ours) == len(theirs) and all(
         a in {"{}", b} for a, b in zip(ours, theirs, strict=True)
     )
+
+
+def _meet(ours: list[str], theirs: list[str], *, open_end: bool = False) -> bool:
+    """Whether a pattern and the prefix of a mount can be the beginning of the same path."""
+    *whole, last = ours
+    pairs = [*zip(whole, theirs, strict=False)]
+    if not all("{}" in a or "{}" in b or a == b for a, b in pairs):
+        return False
+    if len(theirs) < len(ours):
+        return True
+    end = theirs[len(whole)]
+    return "{}" in last or "{}" in end or (end.startswith(last) if open_end else end == last)
+
+
+def _path_of(pattern: str, end: str) -> re.Pattern[str]:
+    """What paths of *pattern* look like; a converter such as ``{rest:path}`` spans slashes."""
+    written = pattern.rstrip("/") if end == "/?" else pattern
+    parts = [re.escape(part) for part in _PARAMETER.split(written)]
+    gaps = [".*" if _SPANS.fullmatch(gap) else "[^/]+" for gap in _PARAMETER.findall(written)]
+    return re.compile("".join(p + g for p, g in zip(parts, [*gaps, end], strict=True)), re.DOTALL)
 
 
 def _starts(stem: str, shape: str) -> bool:

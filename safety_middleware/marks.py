@@ -60,6 +60,8 @@ def find_mark(endpoint: Any) -> Mark | None:
 def protect(dispatch: str, fields: dict[str, Any]) -> Callable[[F], F]:
     """A decorator that marks an endpoint as protected, with *fields* of a ``Policy``.
 
+    An endpoint that is also marked with ``exempt`` stays exempt, in whichever order.
+
     Args:
         dispatch: Name of the method through which the framework enters a class-based view.
         fields: Fields of ``Policy``; the rest is inherited from the app's default policy.
@@ -75,6 +77,8 @@ def protect(dispatch: str, fields: dict[str, Any]) -> Callable[[F], F]:
     mark = Mark(Policy(**fields))
 
     def decorate(endpoint: F) -> F:
+        if _is_exempt(_own_mark(endpoint)):
+            return endpoint
         setattr(endpoint, _ATTRIBUTE, mark)
         if isinstance(endpoint, type):
             setattr(endpoint, dispatch, _checked(getattr(endpoint, dispatch)))
@@ -92,13 +96,27 @@ def exempt(endpoint: F) -> F:
     return endpoint
 
 
-def _check(endpoint: Any) -> None:
-    if not _reached.get():
-        raise EndpointUnprotected(
-            f"{getattr(endpoint, '__qualname__', 'an endpoint')} is marked with protect, but no "
-            "SafetyMiddleware guards this app: add it with app.add_middleware(SafetyMiddleware), or "
-            "SafetyMiddleware(app) for Flask"
-        )
+def _own_mark(endpoint: Any) -> Mark | None:
+    # a class inherits the mark of its base, and may have one of its own
+    if isinstance(endpoint, type):
+        return vars(endpoint).get(_ATTRIBUTE)
+    return find_mark(endpoint)
+
+
+def _is_exempt(mark: Mark | None) -> bool:
+    return mark is not None and mark.policy is None
+
+
+def _check(endpoint: Any, wrapper: Any, args: tuple[Any, ...]) -> None:
+    if _reached.get() or _is_exempt(find_mark(wrapper)):
+        return
+    if args and _is_exempt(find_mark(type(args[0]))):  # a class bears its mark itself
+        return
+    raise EndpointUnprotected(
+        f"{getattr(endpoint, '__qualname__', 'an endpoint')} is marked with protect, but no "
+        "SafetyMiddleware guards this app: add it with app.add_middleware(SafetyMiddleware), or "
+        "SafetyMiddleware(app) for Flask"
+    )
 
 
 def _checked(endpoint: Any) -> Any:
@@ -107,7 +125,7 @@ def _checked(endpoint: Any) -> Any:
 
         @functools.wraps(endpoint)
         async def streamed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            _check(endpoint)
+            _check(endpoint, streamed, args)
             async with aclosing(endpoint(*args, **kwargs)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -117,7 +135,7 @@ def _checked(endpoint: Any) -> Any:
 
         @functools.wraps(endpoint)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            _check(endpoint)
+            _check(endpoint, awaited, args)
             return await endpoint(*args, **kwargs)
 
         return awaited
@@ -125,14 +143,14 @@ def _checked(endpoint: Any) -> Any:
 
         @functools.wraps(endpoint)
         def generated(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            _check(endpoint)
+            _check(endpoint, generated, args)
             yield from endpoint(*args, **kwargs)
 
         return generated
 
     @functools.wraps(endpoint)
     def called(*args: Any, **kwargs: Any) -> Any:
-        _check(endpoint)
+        _check(endpoint, called, args)
         return endpoint(*args, **kwargs)
 
     return called

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,10 @@ __all__ = ["SafetyMiddleware"]
 _log = logging.getLogger("safety_middleware")
 
 
+AnyASGIApp = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
+"""An ASGI app by the types of any framework: each has names of its own for the same thing."""
+
+
 class SafetyMiddleware:
     """Guards the chat routes of an ASGI app: ``app.add_middleware(SafetyMiddleware)``.
 
@@ -41,8 +46,10 @@ class SafetyMiddleware:
         SettingsError: If a setting is unknown or impossible.
     """
 
-    def __init__(self, app: ASGIApp, *, safety: Safety | None = None, **settings: Any) -> None:
-        self.app = app
+    def __init__(
+        self, app: AnyASGIApp, /, *, safety: Safety | None = None, **settings: Any
+    ) -> None:
+        self.app: ASGIApp = app
         self._given = (safety, settings)
         self._engine = safety
         self._lock = Lock()
@@ -168,18 +175,20 @@ class SafetyMiddleware:
             with bound(turn):
                 await app(scope, receive, gate)
             failed = False
+            await gate.finish()
         except asyncio.CancelledError:
             if not gate.swallows(before):
                 raise
             failed = False
+            await gate.finish()
         except Exception as problem:
+            # The app's own error page would pass the gate by, so it waits for the verdict too.
+            await gate.finish()
             if turn.refusal is None or not _is_block(problem):
                 raise
             failed = False
         finally:
             turn.findings.waited += gate.waited + turn.notes.pop("model_wait_ms", 0.0) / 1000
-            if not failed:
-                await gate.finish()
             outcome = Outcome(
                 gate.status, scope["method"], disconnected=body.disconnected, failed=failed
             )
@@ -244,5 +253,6 @@ def _asyncio_only() -> None:
 def _is_block(problem: BaseException) -> bool:
     """Whether an app's error is but our own ``ContentBlocked``, alone or in groups."""
     if isinstance(problem, BaseExceptionGroup):
-        return all(map(_is_block, problem.exceptions))
+        group = cast("BaseExceptionGroup[BaseException]", problem)
+        return all(map(_is_block, group.exceptions))
     return isinstance(problem, ContentBlocked)

@@ -273,6 +273,12 @@ def test_an_error_of_the_app_stays_the_apps_own(site: Open) -> None:
     assert opened.say("hello").status_code == 200
 
 
+def test_the_error_page_of_a_flagged_turn_waits_for_the_verdict_like_any_reply(site: Open) -> None:
+    opened = site(hold="reply")
+    opened.fake.moderation_latency = 0.2
+    assert code(opened.say(BAD, "/chat/fails")) == (400, "content_blocked")
+
+
 def test_a_repeated_text_costs_no_second_call(site: Open) -> None:
     opened = site()
     for _ in range(3):

@@ -15,7 +15,7 @@ from .images import image_of_bytes
 from .json_body import Json, NotJsonError, decode_json_text, read_json
 from .media_type import MediaType, read_media_type
 from .model import Content, FormField, Part, RawRequest
-from .speech import is_name
+from .speech import is_name, is_speech, is_talk
 from .walk import Found
 
 __all__ = ["extract"]
@@ -39,6 +39,8 @@ def extract(request: RawRequest, policy: Policy) -> Content:
     else:
         found = Found(_names(policy.fields, tuple(policy.choices)), policy.choices.keys())
     try:
+        for name, text in request.path:
+            _path(found, name, text)
         if request.query:
             for field in read_pairs(request.query):
                 _field(found, field, "query")
@@ -143,6 +145,21 @@ def _undeclared_json(found: Found, body: bytes) -> bool:
         return False
     found.raw_chars += len(text) - sum(len(image.url) for image in found.images[images:])
     return True
+
+
+def _path(found: Found, name: str, text: str) -> None:
+    """Take in a variable part of the path: mostly an id, whatever the app calls it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(Reason.UNREADABLE_BODY) from None
+    where = f"path:{name}"
+    if found.choices:
+        found.value(name, where, text)
+    key = name if is_talk(name) else "id"
+    found.echo = not is_speech(key, text)  # ids are no part of the message's length
+    found.text(text, where, key)
+    found.echo = False
 
 
 def _field(found: Found, field: FormField, source: str) -> None:

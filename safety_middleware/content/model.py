@@ -44,6 +44,7 @@ class RawRequest:
     Attributes:
         method: HTTP method.
         query: Raw query string, without the question mark.
+        path: Name and text of every variable part of the path, decoded, as the app's router has it.
         content_type: Value of ``Content-Type``; repeated headers joined with a comma.
         content_encoding: Value of ``Content-Encoding``, joined likewise.
         body: The whole body.
@@ -52,6 +53,7 @@ class RawRequest:
 
     method: str = "POST"
     query: bytes = b""
+    path: tuple[tuple[str, str], ...] = ()
     content_type: str | None = None
     content_encoding: str | None = None
     body: bytes = b""
@@ -64,7 +66,8 @@ class Part(NamedTuple):
     Attributes:
         text: The string.
         where: A JSON pointer (``/messages/0/content``; ``/`` for a body that is one JSON string),
-            ``form:message``, ``query:q`` or ``body``. Names that could be text are written ``*``.
+            ``form:message``, ``query:q``, ``path:topic`` or ``body``. Names that could be text are
+            written ``*``.
         new: Sent for this turn; False for history.
         role: Role of the message it belongs to, or None outside messages.
         speech: Can be something said; False for ids, e-mail addresses and the like, which meet

@@ -1,59 +1,35 @@
-"""A pytest plugin that puts SafetyMiddleware into every app that Starlette's own tests build.
-
-``CONFORMANCE_MODE`` chooses: ``unprotected`` (no route is), or ``observed`` (every route is, in
-``observe``, limits off, a fixed user, moderation answered by a stub).
-"""
+"""A pytest plugin: SafetyMiddleware in every app that the tests of Starlette or FastAPI build."""
+# ruff: noqa: INP001  # no package
 
 from __future__ import annotations
 
-import os
-import tempfile
-from concurrent.futures import Future
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
-from safety_middleware_starlette import SafetyMiddleware
+from modes import chosen
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from safety_middleware.moderation import Desk, Question
-from safety_middleware.verdict import Verdict
-
-MODE = os.environ["CONFORMANCE_MODE"]
-STORE = tempfile.mkdtemp(prefix="safety-conformance-")
-COMMON: dict[str, Any] = {
-    "secret": "0" * 64,
-    "openai_api_key": "sk-conformance",
-    "store": f"sqlite:///{STORE}/records.db",
-}
-OBSERVED: dict[str, Any] = {
-    "routes": ["/*"],
-    "methods": ("*",),
-    "observe": True,
-    "reply": "off",
-    "limits": None,
-    "anonymous_limits": None,
-    "address_limits": None,
-    "user": lambda _request: "conformance",
-}
+from safety_middleware_starlette import SafetyMiddleware
 
 
-def answer(_desk: Desk, _question: Question) -> Future[Verdict]:
-    future: Future[Verdict] = Future()
-    future.set_result(Verdict(frozenset(), {}))
-    return future
+def install(kind: type[Starlette]) -> None:
+    """Add the middleware while an app of *kind* builds its stack, innermost, and leave no trace."""
+    bare: Callable[[Starlette], Any] = kind.build_middleware_stack
+
+    def build(app: Starlette) -> Any:
+        app.user_middleware.append(Middleware(SafetyMiddleware, **chosen()))
+        try:
+            return bare(app)
+        finally:
+            app.user_middleware.pop()
+
+    kind.build_middleware_stack = build  # type: ignore[method-assign]  # an app of the tests
 
 
-Desk.ask = answer  # type: ignore[method-assign]
-bare = Starlette.build_middleware_stack
+install(Starlette)
+if importlib.util.find_spec("fastapi") is not None:
+    from fastapi import FastAPI
 
-
-def build(app: Starlette) -> Any:
-    chosen = {**COMMON, **(OBSERVED if MODE == "observed" else {"routes": []})}
-    app.user_middleware.append(Middleware(SafetyMiddleware, **chosen))
-    try:
-        return bare(app)
-    finally:
-        app.user_middleware.pop()
-
-
-Starlette.build_middleware_stack = build  # type: ignore[method-assign]
+    install(FastAPI)

@@ -1,0 +1,47 @@
+"""What SafetyMiddleware is given in each mode, and moderation that needs no network."""
+# ruff: noqa: INP001  # no package, and nothing here is called by name
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from typing import Any
+
+from safety_middleware.moderation import Desk, Question
+from safety_middleware.verdict import Verdict
+
+__all__ = ["chosen"]
+
+MODE = os.environ["CONFORMANCE_MODE"]
+COMMON: dict[str, Any] = {
+    "secret": "0" * 64,
+    "openai_api_key": "sk-conformance",
+    "store": f"sqlite:///{os.environ['CONFORMANCE_STORE']}/records.db",
+}
+MODES: dict[str, dict[str, Any]] = {
+    "unprotected": {"routes": []},
+    "observed": {
+        "routes": ["/*"],
+        "methods": ("*",),
+        "observe": True,
+        "reply": "off",
+        "limits": None,
+        "anonymous_limits": None,
+        "address_limits": None,
+        "user": lambda *_request: "conformance",
+    },
+}
+
+
+def chosen() -> dict[str, Any]:
+    """The keyword arguments of SafetyMiddleware in the mode of this process."""
+    return {**COMMON, **MODES[MODE]}
+
+
+def answer(_desk: Desk, _question: Question) -> Future[Verdict]:
+    future: Future[Verdict] = Future()
+    future.set_result(Verdict(frozenset(), {}))
+    return future
+
+
+Desk.ask = Desk.ask_from_thread = answer  # type: ignore[method-assign]  # in place of the network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Action", "Decision", "Reason"]
+__all__ = ["ALLOWED", "Action", "Decision", "Reason"]
 
 
 class Reason(StrEnum):
@@ -71,3 +71,7 @@ class Decision:
     def allowed(self) -> bool:
         """True when the turn may go on."""
         return self.action is Action.ALLOW
+
+
+ALLOWED = Decision()
+"""The plain allow: most turns end with it, so it is made once."""

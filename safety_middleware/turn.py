@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from random import getrandbits
 from threading import Lock
 from typing import Any
 
 from blake3 import blake3
 
-from .decision import Decision
+from .decision import ALLOWED, Decision
 from .errors import ContentBlocked, NoCurrentTurn
 from .identity import Identity
 from .policy import Hold, Policy, Tier, policy_fields
@@ -47,7 +46,6 @@ class Route:
         self.blocks_loop = False
 
 
-@dataclass(slots=True)
 class Findings:
     """What the checks of one turn found; the record is made from it.
 
@@ -64,16 +62,30 @@ class Findings:
         texts: Hashes of the texts to remember as cleared when the verdict is clean.
     """
 
-    decision: Decision = field(default_factory=Decision)
-    checked: list[str] = field(default_factory=list[str])
-    skipped: dict[str, str] = field(default_factory=dict[str, str])
-    categories: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict[str, float])
-    input_chars: int = 0
-    images: int = 0
-    waited: float = 0.0
-    headers: tuple[tuple[str, str], ...] = ()
-    texts: tuple[bytes, ...] = ()
+    __slots__ = (
+        "categories",
+        "checked",
+        "decision",
+        "headers",
+        "images",
+        "input_chars",
+        "scores",
+        "skipped",
+        "texts",
+        "waited",
+    )
+
+    def __init__(self) -> None:
+        self.decision = ALLOWED
+        self.checked: list[str] = []
+        self.skipped: dict[str, str] = {}
+        self.categories: tuple[str, ...] = ()
+        self.scores: Mapping[str, float] = {}
+        self.input_chars = 0
+        self.images = 0
+        self.waited = 0.0
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.texts: tuple[bytes, ...] = ()
 
     def add(self, decision: Decision) -> None:
         """Keep *decision* if nothing was found before it."""
@@ -180,6 +192,16 @@ class Turn:
         """The refusal, once the input is decided and was not allowed; else None."""
         decision = self.decided
         return None if decision is None or decision.allowed else decision
+
+    def finds(self, found: Decision | None) -> bool:
+        """Keep a finding; True when it ends the turn, as it does unless the policy observes."""
+        if found is None:
+            return False
+        self.findings.add(found)
+        if self.policy.observe:
+            return False
+        self.decide(found)
+        return True
 
     def decide(self, decision: Decision) -> bool:
         """Decide about the input; the first decision stands. True when this was the first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from safety_middleware.marks import exempt
 from safety_middleware.marks import protect as _protect
@@ -15,7 +15,15 @@ __all__ = ["SafetyMiddleware", "exempt", "protect"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def protect(endpoint: F | None = None, /, **fields: Any) -> Any:
+@overload
+def protect(endpoint: F, /) -> F: ...
+
+
+@overload
+def protect(**fields: Any) -> Callable[[F], F]: ...
+
+
+def protect(endpoint: Any = None, /, **fields: Any) -> Any:
     """Mark an endpoint as protected: ``@protect`` or ``@protect(max_output_tokens=300)``.
 
     The middleware enforces it; a marked endpoint that is reached without the middleware raises
@@ -28,5 +36,5 @@ def protect(endpoint: F | None = None, /, **fields: Any) -> Any:
     Raises:
         SettingsError: If a field is unknown or its value impossible.
     """
-    decorate = _protect("dispatch", fields)
+    decorate: Callable[[Any], Any] = _protect("dispatch", fields)
     return decorate if endpoint is None else decorate(endpoint)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.routing import Host, Mount, Route, WebSocketRoute
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp
 
 from safety_middleware import SettingsError
@@ -43,10 +44,10 @@ class _Leaf:
 
 
 def find_router(app: Any) -> Any:
-    """The nearest object below *app* that has routes, following ``.app``; None if there is none."""
+    """The nearest Starlette app or router below *app*, following ``.app``; None without one."""
     seen = 0
     while app is not None and seen < 100:  # noqa: PLR2004  # a stack this deep is a loop
-        if isinstance(getattr(app, "routes", None), list):
+        if isinstance(app, Starlette | Router):
             return app
         app = getattr(app, "app", None)
         seen += 1
@@ -135,8 +136,9 @@ class Binding:
     def _under(self, route: Any, prefix: str) -> Iterator[_Leaf]:
         if isinstance(route, Mount | Host):
             below = prefix + (route.path if isinstance(route, Mount) else "")
-            if isinstance(getattr(find_router(route.app), "routes", None), list):
-                yield from self._leaves(find_router(route.app), below)
+            inner = find_router(route.app)
+            if inner is not None:
+                yield from self._leaves(inner, below)
             else:
                 yield _Leaf(route, below, route.app, None, opaque=True)
         elif isinstance(route, Route):

@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safety_middleware.marks import reached
-from safety_middleware.routes import Routes
+from safety_middleware.routes import Routes, path_of, protects
 from safety_middleware.turn import Route
 
-__all__ = ["KEY", "Leaf", "Opaque"]
+__all__ = ["KEY", "Guard", "Leaf", "Opaque", "Said"]
+
+_log = logging.getLogger("safety_middleware")
 
 KEY = "safety_middleware"
-"""The scope's key under which a leaf finds the middleware that the request came through."""
-Guard = Callable[[Route, ASGIApp, Scope, Receive, Send], Awaitable[None]]
+"""The scope's key under which a leaf finds the middlewares that the request came through."""
+Said = tuple[tuple[str, str], ...]
+"""Name and text of the variable parts of a path."""
+Guard = Callable[[Route, ASGIApp, Scope, Receive, Send, Said], Awaitable[None]]
 
 
 class Leaf:
-    """A protected route's app."""
+    """The app of a route that is protected, at one of its places at least.
 
-    def __init__(self, owner: object, guard: Guard, route: Route, app: ASGIApp) -> None:
+    Args:
+        owner: The middleware.
+        guard: Takes a request through its turn.
+        app: The route's own app.
+    """
+
+    def __init__(self, owner: object, guard: Guard, app: ASGIApp) -> None:
         self.owner = owner
-        self.route = route
         self.app = app
         self._guard = guard
-        self._methods = None if "*" in route.policy.methods else frozenset(route.policy.methods)
+        self._places: list[tuple[re.Pattern[str], Route | None]] = []
+
+    def add(self, template: str, route: Route | None) -> None:
+        """The app stands at *template*, where it is *route*; None: it is not protected there."""
+        self._places.append((path_of(template), route))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get(KEY) is not self.owner:
+        if self.owner not in scope.get(KEY, ()):
             await self.app(scope, receive, send)  # this request did not come through it
             return
-        protected = self._methods is None or scope["method"] in self._methods
+        route = self._places[0][1] if len(self._places) == 1 else self._of_path(scope)
         with reached():
-            if protected:
-                await self._guard(self.route, self.app, scope, receive, send)
+            if route is not None and _protects(route, scope):
+                await self._guard(route, self.app, scope, receive, send, _said(scope))
             else:
                 await self.app(scope, receive, send)
 
+    def _of_path(self, scope: Scope) -> Route | None:
+        """The route at the place where the request came in: a sub-app can be mounted twice."""
+        root = scope.get("app_root_path", scope.get("root_path", ""))
+        path = scope["path"]
+        for shape, route in self._places:
+            if shape.fullmatch(path) or shape.fullmatch(path.removeprefix(root)):
+                return route
+        return next((route for _, route in self._places if route is not None), None)
+
 
 class Opaque:
-    """An ASGI app whose router we can't see: its protected paths are told by the decoded path."""
+    """An ASGI app whose router we can't see: its protected paths are told by the decoded path.
+
+    Args:
+        owner: The middleware.
+        guard: Takes a request through its turn.
+        routes: The patterns.
+        app: The app.
+    """
 
     def __init__(self, owner: object, guard: Guard, routes: Routes, app: ASGIApp) -> None:
         self.owner = owner
@@ -49,19 +80,59 @@ class Opaque:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = None
-        if scope.get(KEY) is self.owner and scope["type"] == "http":
-            route = self._route(scope)
-        with reached():
-            if route is None:
-                await self.app(scope, receive, send)
-            else:
-                await self._guard(route, self.app, scope, receive, send)
+        ours = self.owner in scope.get(KEY, ())
+        route = self._route(scope) if ours and scope["type"] in {"http", "websocket"} else None
+        if route is None:  # no ``reached()``: a marked endpoint in there is not guarded
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(route, scope, receive, send)
+        else:
+            with reached():
+                if _protects(route, scope):
+                    said = _said(scope, route.name)
+                    await self._guard(route, self.app, scope, receive, send, said)
+                else:
+                    await self.app(scope, receive, send)
 
     def _route(self, scope: Scope) -> Route | None:
         path, root = scope["path"], scope.get("root_path", "")
         route = self._routes.of_path(path)
         if route is None and root and path.startswith(root):
             route = self._routes.of_path(path[len(root) :])
-        methods = () if route is None else route.policy.methods
-        return route if "*" in methods or scope["method"].upper() in methods else None
+        return route
+
+    async def _websocket(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        if route.policy.observe:
+            await self.app(scope, receive, send)
+            return
+        _log.error(
+            "refused a WebSocket below %r: messages can't be checked there; leave it out of the "
+            "patterns",
+            route.name,
+        )
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+
+
+def _protects(route: Route, scope: Scope) -> bool:
+    method = scope["method"]
+    return method in route.policy.methods or protects(route.policy, method, body=_has_body(scope))
+
+
+def _has_body(scope: Scope) -> bool:
+    for name, value in scope.get("headers", ()):
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0"):
+            return True
+    return False
+
+
+def _said(scope: Scope, pattern: str | None = None) -> Said:
+    """What a path says beside its template; where only its *pattern* is known, whatever differs."""
+    values = scope.get("path_params")
+    said = [(name, v) for name, v in values.items() if isinstance(v, str)] if values else []
+    if pattern is not None:
+        known = set(pattern.split("/"))
+        texts = "/".join(text for _, text in said)
+        parts = scope["path"].split("/")
+        said += [("path", part) for part in parts if part not in known and part not in texts]
+    return tuple(said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -23,17 +22,15 @@ __all__ = ["Body", "Ports", "header", "identify"]
 SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
 """Keys under which web apps keep the id of a logged-in user in ``request.session``."""
 _COOKIE = re.compile(rf"(?:^|;\s*){SESSION_COOKIE}=([^;]+)")
+_CONTENT = (b"content-type", b"content-encoding", b"content-length")
 _BOUNDARY = re.compile(r'(?i)multipart/.*;\s*boundary="?([^";,]+)')
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first value of a header, or None. *name* in lower case."""
-    for key, value in scope.get("headers", ()):
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
+    """The values of a header joined with commas, or None. *name* in lower case."""
+    found = [value for key, value in scope.get("headers", ()) if key == name]
+    return b", ".join(found).decode("latin-1") if found else None
 
 
 class Body:
@@ -52,7 +49,7 @@ class Body:
         Raises:
             BadInput: If it is longer than *limit* bytes, or the client left half-way.
         """
-        declared = header(self._scope, b"content-length")
+        kind, encoding, declared = _content_headers(self._scope)
         if declared is not None and declared.isdigit() and int(declared) > limit:
             raise BadInput(Reason.BODY_TOO_LARGE)
         pieces: list[bytes] = []
@@ -68,7 +65,15 @@ class Body:
                 raise BadInput(Reason.BODY_TOO_LARGE)
             pieces.append(piece)
             more = message.get("more_body", False)
-        return await self._request(b"".join(pieces))
+        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return RawRequest(
+            method=self._scope["method"],
+            query=self._scope.get("query_string", b""),
+            content_type=kind,
+            content_encoding=encoding,
+            body=whole,
+            forms=await _app_forms(self._scope, whole, kind) if _is_form(kind) else None,
+        )
 
     async def replay(self) -> Message:
         """The app's ``receive``: what was read, then the server's own."""
@@ -97,22 +102,11 @@ class Body:
         self._seen.append(message)
         return message
 
-    async def _request(self, body: bytes) -> RawRequest:
-        content_type = header(self._scope, b"content-type")
-        return RawRequest(
-            method=self._scope["method"],
-            query=self._scope.get("query_string", b""),
-            content_type=content_type,
-            content_encoding=header(self._scope, b"content-encoding"),
-            body=body,
-            forms=await _app_forms(self._scope, body, content_type),
-        )
-
 
 class Ports:
     """The I/O of one turn under ASGI: the engine's, and what only a request can do."""
 
-    __slots__ = ("ask", "load_standing", "read_body", "save_standing", "_safety", "write")
+    __slots__ = ("_safety", "ask", "load_standing", "read_body", "save_standing", "write")
 
     def __init__(self, safety: Safety, body: Body) -> None:
         self._safety = safety
@@ -176,8 +170,8 @@ def _known_user(scope: Scope) -> Any:
                 continue
             if value:
                 return str(value)
-    session = scope.get("session")
-    if isinstance(session, Mapping):
+    if isinstance(scope.get("session"), Mapping):
+        session: Mapping[str, Any] = scope["session"]
         for key in SESSION_USER_KEYS:
             if session.get(key):
                 return str(session[key])
@@ -187,7 +181,7 @@ def _known_user(scope: Scope) -> Any:
 async def _called(function: Any, scope: Scope, setting: str) -> Any:
     try:
         value = function(Request(scope))
-        return await value if inspect.isawaitable(value) else value
+        return await value if hasattr(value, "__await__") else value
     except AssertionError as problem:
         missing = next((m for m in ("Session", "Authentication") if m in str(problem)), None)
         if missing is None:
@@ -200,9 +194,27 @@ async def _called(function: Any, scope: Scope, setting: str) -> Any:
         ) from problem
 
 
+def _content_headers(scope: Scope) -> tuple[str | None, str | None, str | None]:
+    """``Content-Type``, ``-Encoding`` and ``-Length``, in one pass; repeated ones joined."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope.get("headers", ()):
+        if name in _CONTENT:
+            found[name] = found[name] + b", " + value if name in found else value
+    kind, encoding, length = map(found.get, _CONTENT)
+    return (
+        None if kind is None else kind.decode("latin-1"),
+        None if encoding is None else encoding.decode("latin-1"),
+        None if length is None else length.decode("latin-1"),
+    )
+
+
+def _is_form(content_type: str | None) -> bool:
+    return content_type is not None and content_type.strip().lower().startswith(_FORMS)
+
+
 async def _app_forms(scope: Scope, body: bytes, content_type: str | None) -> Any:
     """What the app's own parser makes of a form, as the reader that extraction asks."""
-    if content_type is None or not content_type.strip().lower().startswith(_FORMS):
+    if content_type is None:
         return None
     if _unfinished(content_type, body):
         return _unreadable

@@ -1,4 +1,7 @@
-"""What the guard's flows ask for, and the ports that answer."""
+"""What the guard's flows ask for, and the ports that answer.
+
+Steps are values, yet not frozen: several are made for every turn, and freezing triples the cost.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class Ports(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadStanding(Step[Standing]):
     """What is known of *identity*."""
 
@@ -76,7 +79,7 @@ class LoadStanding(Step[Standing]):
         return ports.load_standing(self.identity)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hit(Step[Hits]):
     """Count one turn in every bucket."""
 
@@ -87,7 +90,7 @@ class Hit(Step[Hits]):
         return ports.hit(self.wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadBody(Step[RawRequest]):
     """Read the request, *limit* bytes at most."""
 
@@ -98,7 +101,7 @@ class ReadBody(Step[RawRequest]):
         return ports.read_body(self.limit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartModeration(Step["Future[Verdict]"]):
     """Start moderation of *question*; the answer is a future, at once."""
 
@@ -109,7 +112,7 @@ class StartModeration(Step["Future[Verdict]"]):
         return ports.ask(self.question)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AwaitDecision(Step[Decision]):
     """Wait until the input is decided."""
 
@@ -120,7 +123,7 @@ class AwaitDecision(Step[Decision]):
         return ports.wait(self.admitted)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SaveStanding(Step[None]):
     """Take a turn, settled at *now* (Unix seconds), into what is known of *identity*."""
 
@@ -134,7 +137,7 @@ class SaveStanding(Step[None]):
         ports.save_standing(self.identity, clean=self.clean, blocked=self.blocked, now=self.now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteRecord(Step[None]):
     """Hand *record* to the writer."""
 

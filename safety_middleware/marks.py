@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ._checks import is_a
 from .errors import EndpointUnprotected, SettingsError
 from .policy import Policy, policy_fields
 from .settings import nearest
@@ -80,7 +81,7 @@ def protect(dispatch: str, fields: dict[str, Any]) -> Callable[[F], F]:
         if _is_exempt(_own_mark(endpoint)):
             return endpoint
         setattr(endpoint, _ATTRIBUTE, mark)
-        if isinstance(endpoint, type):
+        if is_a(endpoint, type):
             setattr(endpoint, dispatch, _checked(getattr(endpoint, dispatch)))
             return endpoint
         wrapper: F = _checked(endpoint)

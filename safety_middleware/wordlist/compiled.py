@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from ahocorasick_rs import AhoCorasick, BytesAhoCorasick, Implementation
 
 from .fold import Folder
+from .near import neighbours
 from .skeleton import press, skeleton
 from .term import Term
 
@@ -50,6 +51,7 @@ class Compiled(NamedTuple):
         bare: Over letters alone, or None.
         bare_rules: For each pattern of ``bare``, the spellings it may be.
         allowed: Single words that are innocent.
+        allowed_masks: Words with a star that are innocent, alone or with the word that follows.
         words: Folded spellings that stand alone, for words in disguise.
         longest: Characters of the longest spelling.
     """
@@ -59,6 +61,7 @@ class Compiled(NamedTuple):
     bare: BytesAhoCorasick | None
     bare_rules: Sequence[tuple[Spelling, ...]]
     allowed: frozenset[str]
+    allowed_masks: frozenset[str]
     words: dict[str, Spelling]
     longest: int
 
@@ -70,6 +73,7 @@ def compile_terms(
     rules: dict[str, Spelling] = {}
     phrases: dict[str, Spelling] = {}
     allows = {_plain(folder.fold(text)) for text in allow}
+    near: dict[str, Spelling] = {}
     for place, term in enumerate(terms):
         if term.severity < severity:
             continue
@@ -80,7 +84,14 @@ def compile_terms(
                 _keep(phrases, spelling, terms)
             else:
                 _keep(rules, spelling, terms)
-    for text in allows:
+            if term.near:
+                for form in neighbours(spelling.text):
+                    near.setdefault(form, Spelling(place, WORD, form, None, False))
+    stars = frozenset(text for text in allows if "*" in text)
+    for form, spelling in near.items():
+        if form not in allows:
+            rules.setdefault(form, spelling)
+    for text in allows - stars:
         if not text.isalpha():
             for form in (text, text.replace(" ", "-")):
                 rules.setdefault(form, Spelling(-1, ALLOW, form, None, False))
@@ -92,6 +103,7 @@ def compile_terms(
         BytesAhoCorasick(list(bare), implementation=_kind(everything)) if bare else None,
         [tuple(some) for some in bare.values()],
         frozenset(text for text in allows if text.isalpha()),
+        stars,
         {text: s for text, s in rules.items() if s.mode != ALLOW and text.isascii()},
         max(map(len, (*rules, *phrases)), default=0),
     )

@@ -155,8 +155,7 @@ class Engine:
         if not before and not after:
             return not self.compiled.allowed or flat[start:end] not in self.compiled.allowed
         if spelling.mode == SUBSTRING or (spelling.mode == PREFIX and not before):
-            left, right = _word(flat, start, end)
-            return flat[left:right] not in self.compiled.allowed
+            return not self._is_innocent(flat, start, end)
         if spelling.mode != WORD or not spelling.evades:
             return False
         left, right = _word(flat, start, end)
@@ -165,6 +164,11 @@ class Engine:
             and (right == end or flat[end:right] in _GLUE)
             and flat[left:right] not in self.compiled.allowed
         )
+
+    def _is_innocent(self, flat: str, start: int, end: int) -> bool:
+        """Whether the whole word around a span is allowed."""
+        left, right = _word(flat, start, end)
+        return flat[left:right] in self.compiled.allowed
 
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
         start, end = self._fold.trace(text).origin(start, end)
@@ -202,8 +206,10 @@ class Engine:
         for index, first, last in found:
             start, end = places[first], places[last - 1] + 1
             for spelling in self.compiled.bare_rules[index]:
-                if last - first == len(spelling.text.replace(" ", "")) and is_separated(
-                    flat, start, end, spelling, letter
+                if (
+                    last - first == len(spelling.text.replace(" ", ""))
+                    and is_separated(flat, start, end, spelling, letter)
+                    and not self._is_innocent(flat, start, end)
                 ):
                     yield Hit(start, end, spelling, "separated")
 
@@ -227,7 +233,7 @@ class Engine:
         place = flat.find(sign, 1)
         while place > 0:
             if _is_letter(flat[place - 1]):
-                found = unmask(flat, place, self._masks())
+                found = unmask(flat, place, self._masks(), self.compiled.allowed_masks)
                 if found is not None:
                     yield Hit(*found, "masked")
             place = flat.find(sign, place + 1)

@@ -36,7 +36,9 @@ def masks(spellings: Iterable[Spelling]) -> dict[str, Spelling]:
     return forms
 
 
-def unmask(flat: str, place: int, forms: dict[str, Spelling]) -> tuple[int, int, Spelling] | None:
+def unmask(
+    flat: str, place: int, forms: dict[str, Spelling], allowed: frozenset[str]
+) -> tuple[int, int, Spelling] | None:
     """Find a hidden spelling around the sign at ``place``.
 
     A spelling that may stand inside a word is looked for there; others must be the whole word.
@@ -47,6 +49,8 @@ def unmask(flat: str, place: int, forms: dict[str, Spelling]) -> tuple[int, int,
         return None
     start, end = before.start(), after.end()
     word = flat[start:end].translate(_SIGNS)
+    if allowed and (word in allowed or f"{word} {_next_word(flat, end)}" in allowed):
+        return None
     if word in forms:
         return start, end, forms[word]
     at = place - start
@@ -56,3 +60,7 @@ def unmask(flat: str, place: int, forms: dict[str, Spelling]) -> tuple[int, int,
             if found is not None and found.mode == SUBSTRING:
                 return start + first, start + last, found
     return None
+
+
+def _next_word(flat: str, end: int) -> str:
+    return "".join(flat[end : end + _REACH].split(maxsplit=1)[:1])

@@ -85,11 +85,11 @@ class Places:
 
 
 def has_signs(raw: bytes) -> bool:
-    """Whether a sign stands where a letter could; a ``!`` only before one."""
+    """Whether a sign stands where a letter could; a ``!`` only before one, or before a sign."""
     if not raw.translate(None, _NOT_SIGNS):
         return False
     shape = raw.translate(_SHAPE)
-    return b"sa" in shape or b"as" in shape or b"!a" in shape
+    return b"sa" in shape or b"as" in shape or b"!a" in shape or b"!s" in shape
 
 
 def spelt_out(text: str) -> bool:

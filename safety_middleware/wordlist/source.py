@@ -18,8 +18,9 @@ __all__ = ["read_lines", "read_terms"]
 
 LARGEST_FILE: Final = 16 * 1024 * 1024
 _FIELDS: Final = frozenset(
-    {"text", "language", "category", "severity", "mode", "variants", "allow", "exact", "id"}
+    {"text", "language", "category", "severity", "mode", "variants", "allow", "exact", "near", "id"}
 )
+_KINDS: Final = (("text", str), ("language", str), ("id", str), ("exact", bool), ("near", bool))
 
 
 def read_terms(path: str | Path) -> tuple[tuple[Term, ...], tuple[str, ...]]:
@@ -56,16 +57,17 @@ def read_lines(text: str, language: str = "") -> Iterator[Term]:
     """Read terms from the lines the package's own lists are written in.
 
     A line is ``headword, variant, variant ! allowed word, allowed phrase``. A header such as
-    ``[hate 4 substring]`` gives category, severity and mode to the lines under it, ``exact`` may
-    follow. Lines before any header are words of severity 4. ``#`` and a space start a comment.
+    ``[hate 4 substring]`` gives category, severity and mode to the lines under it; ``exact`` or
+    ``near`` may follow. Lines before any header are words of severity 4. ``#`` and a space start
+    a comment.
     """
-    category, severity, mode, exact = "profanity", 4, "word", False
+    category, severity, mode, flags = "profanity", 4, "word", frozenset[str]()
     for raw in text.splitlines():
         line = raw.partition("# ")[0].strip()
         if not line or line == "#":
             continue
         if line.startswith("[") and line.endswith("]"):
-            category, severity, mode, exact = _header(line)
+            category, severity, mode, flags = _header(line)
             continue
         spellings, _, allow = line.partition(" ! ")
         first, *others = _split(spellings)
@@ -77,7 +79,8 @@ def read_lines(text: str, language: str = "") -> Iterator[Term]:
             mode=cast("Mode", mode),
             variants=tuple(others),
             allow=tuple(_split(allow)),
-            exact=exact,
+            exact="exact" in flags,
+            near="near" in flags,
         )
 
 
@@ -85,13 +88,15 @@ def _split(cell: str) -> list[str]:
     return [part.strip() for part in cell.split(",") if part.strip()]
 
 
-def _header(line: str) -> tuple[str, int, str, bool]:
-    words = line[1:-1].split()
-    if not 3 <= len(words) <= 4 or not words[1].isdecimal() or words[3:] not in ([], ["exact"]):  # noqa: PLR2004 - a header has three words, or four
+def _header(line: str) -> tuple[str, int, str, frozenset[str]]:
+    category, severity, mode, *flags = (*line[1:-1].split(), "", "", "")[
+        : max(3, line.count(" ") + 1)
+    ]
+    if not severity.isdecimal() or not set(flags) <= {"exact", "near"}:
         raise SettingsError(
             "wordlist", f"{line!r} is not a header", "Write [category severity mode]."
         )
-    return words[0], int(words[1]), words[2], len(words) > 3  # noqa: PLR2004 - as above
+    return category, int(severity), mode, frozenset(flags)
 
 
 def _from_lines(text: str) -> tuple[tuple[Term, ...], tuple[str, ...]]:
@@ -126,7 +131,7 @@ def _from_entry(entry: object) -> Term:
     for name in ("variants", "allow"):
         if name in fields:
             fields[name] = _strings(name, fields[name])
-    for name, kind in (("text", str), ("language", str), ("id", str), ("exact", bool)):
+    for name, kind in _KINDS:
         if not isinstance(fields.get(name, kind()), kind) or (
             name == "text" and name not in fields
         ):
@@ -143,8 +148,8 @@ def _from_row(row: Mapping[str, str | None]) -> Term:
             fields[name] = [part.strip() for part in str(fields[name]).split("|") if part.strip()]
     if "severity" in fields:
         fields["severity"] = int(str(fields["severity"]))
-    if "exact" in fields:
-        fields["exact"] = str(fields["exact"]).lower() in {"1", "true", "yes"}
+    for name in {"exact", "near"} & fields.keys():
+        fields[name] = str(fields[name]).lower() in {"1", "true", "yes"}
     return _from_entry(fields)
 
 

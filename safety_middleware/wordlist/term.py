@@ -50,6 +50,7 @@ class Term:
         variants: Other spellings and inflections, matched in the same mode.
         allow: Words or phrases that hold this term and are innocent.
         exact: Matched as written only; no look for spaced, masked or misspelt forms.
+        near: Also matched with two letters side by side swapped, or a vowel left out.
         id: Stable name for logs and records; does not show the text. Made from language and
             headword when not given.
 
@@ -65,6 +66,7 @@ class Term:
     variants: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     exact: bool = False
+    near: bool = False
     id: str = ""
 
     def __post_init__(self) -> None:

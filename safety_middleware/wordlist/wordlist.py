@@ -173,13 +173,16 @@ def _several(items: Iterable[_T]) -> Iterable[_T]:
 
 @lru_cache(maxsize=16)
 def _shipped(languages: frozenset[str], severity: int) -> Wordlist:
-    folder = files(__package__) / "data" / "terms"
+    folder = files("safety_middleware.wordlist") / "data"
     return Wordlist(
         [
             term
             for language in LANGUAGES
             if language in languages
-            for term in read_lines((folder / f"{language}.txt").read_text("utf-8"), language)
+            for term in read_lines(
+                (folder / "terms" / f"{language}.txt").read_text("utf-8"), language
+            )
         ],
+        (folder / "exceptions.txt").read_text("utf-8").splitlines(),
         severity=severity,
     )

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 
 from .errors import SettingsError
 from .marks import Mark
-from .policy import Policy
+from .policy import BODY_METHODS, Policy
 from .settings import DEFAULT_ROUTES
 from .turn import Route
 
-__all__ = ["Routes", "normal"]
+__all__ = ["Routes", "normal", "path_of", "protects"]
 
+BODILESS = frozenset({"CONNECT", "GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests mostly carry no body."""
 _PARAMETER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
 _SPANS = re.compile(r"\{[^{}]*:path\}|<path[:(][^<>]*>")
 _SLASHES = re.compile(r"/{2,}")
@@ -22,6 +24,18 @@ _SLASHES = re.compile(r"/{2,}")
 def normal(template: str) -> str:
     """A template with its parameters' names and converters left out: ``/c/{}/messages``."""
     return _PARAMETER.sub("{}", template)
+
+
+def protects(policy: Policy, method: str, *, body: bool) -> bool:
+    """Whether *policy* protects a request by *method*, in any case, with or without a *body*.
+
+    Policies that name no methods protect every request that carries a body, or may: endpoints
+    that answer any method read one that comes with ``GET``, or with a method nobody knows.
+    """
+    name = method.upper()
+    if name in policy.methods or "*" in policy.methods:
+        return True
+    return policy.methods == BODY_METHODS and (body or name not in BODILESS)
 
 
 class Routes:
@@ -45,8 +59,8 @@ class Routes:
         self._stars = sorted(stars, key=lambda star: len(star[0]), reverse=True)
         exact = sorted(self._exact.values(), key=lambda found: bool(_PARAMETER.search(found[0])))
         self._paths = [
-            *((_path_of(p, "/?"), p, rules) for p, rules in exact),
-            *((_path_of(stem, ".*"), f"{stem}*", rules) for stem, rules in self._stars),
+            *((path_of(p, "/?"), p, rules) for p, rules in exact),
+            *((path_of(stem, ".*"), f"{stem}*", rules) for stem, rules in self._stars),
         ]
         self._known: dict[tuple[str, str], Route] = {}
         self._met: set[str] = set()
@@ -82,11 +96,34 @@ class Routes:
     def below(self, prefix: str) -> bool:
         """True when a pattern could match something under *prefix* (an app we can't look into)."""
         theirs = normal(prefix).rstrip("/").split("/")
-        for shape, (written, _) in self._exact.items():
-            deep = shape.count("/") + 1 >= len(theirs) or _SPANS.search(written)
-            if deep and _meet(shape.split("/"), theirs):
-                return True
-        return any(_meet(normal(stem).split("/"), theirs, open_end=True) for stem, _ in self._stars)
+        met = [
+            shape
+            for shape, (written, _) in self._exact.items()
+            if (shape.count("/") + 1 >= len(theirs) or _SPANS.search(written))
+            and _meet(shape.split("/"), theirs)
+        ]
+        self._met.update(met)
+        stars = (_meet(normal(stem).split("/"), theirs, open_end=True) for stem, _ in self._stars)
+        return bool(met) or any(stars)
+
+    def crosses(self, template: str) -> bool:
+        """True when *template*, which no pattern names, has paths that one does: ``/{page}``."""
+        spans = _SPANS.search(template)
+        if spans is not None:
+            return self.below(template[: spans.start()])
+        theirs = normal(template).split("/")
+        if "{}" not in normal(template):
+            return False
+        met = [
+            shape
+            for shape in self._exact
+            if shape.count("/") + 1 == len(theirs) and _meet(shape.split("/"), theirs)
+        ]
+        self._met.update(met)
+        stems = (normal(stem).split("/") for stem, _ in self._stars)
+        return bool(met) or any(
+            len(stem) <= len(theirs) and _meet(stem, theirs, open_end=True) for stem in stems
+        )
 
     def missing(self, templates: Iterable[str]) -> None:
         """Complain about patterns that were asked for and match nothing.
@@ -146,7 +183,7 @@ def _meet(ours: list[str], theirs: list[str], *, open_end: bool = False) -> bool
     return "{}" in last or "{}" in end or (end.startswith(last) if open_end else end == last)
 
 
-def _path_of(pattern: str, end: str) -> re.Pattern[str]:
+def path_of(pattern: str, end: str = "/?") -> re.Pattern[str]:
     """What paths of *pattern* look like; a converter such as ``{rest:path}`` spans slashes."""
     written = pattern.rstrip("/") if end == "/?" else pattern
     parts = [re.escape(part) for part in _PARAMETER.split(written)]

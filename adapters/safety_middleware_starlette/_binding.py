@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,34 +13,57 @@ from starlette.types import ASGIApp
 
 from safety_middleware import SettingsError
 from safety_middleware.marks import find_mark
-from safety_middleware.routes import Routes
+from safety_middleware.routes import Routes, protects
 from safety_middleware.turn import Route as ProtectedRoute
+
+from ._leaves import Leaf
 
 __all__ = ["Binding", "find_router"]
 
-Wrap = Callable[[ProtectedRoute, ASGIApp], ASGIApp]
+Wrap = Callable[[ASGIApp], Leaf]
 WrapOpaque = Callable[[ASGIApp], ASGIApp]
 
 
 @dataclass(slots=True)
-class _Leaf:
-    """One place where a route's app hangs.
+class _Place:
+    """One place where an app hangs that answers requests.
 
     Attributes:
-        owner: The object whose ``app`` attribute it is.
+        holder: The object that holds the app.
         template: The full template, mounts included.
         endpoint: The function or class behind it, which may be marked.
         methods: The methods it answers, or None for all.
         websocket: It is a WebSocket route.
         opaque: It is another ASGI app that we can't look into.
+        attribute: The name of the attribute that holds it.
     """
 
-    owner: Any
+    holder: Any
     template: str
-    endpoint: Any
-    methods: frozenset[str] | None
+    endpoint: Any = None
+    methods: frozenset[str] | None = None
     websocket: bool = False
     opaque: bool = False
+    attribute: str = "app"
+
+
+@dataclass(slots=True)
+class _Known:
+    """What became of an app that was found.
+
+    Attributes:
+        holder: The object that holds it, so that its id stays its own.
+        templates: Where it was found, and the protected route that it is there, or None.
+        leaf: What was put in its place if it is protected somewhere.
+        by_path: Its requests are told by their paths.
+    """
+
+    holder: Any
+    templates: dict[str, ProtectedRoute | None] = field(
+        default_factory=dict[str, "ProtectedRoute | None"]
+    )
+    leaf: Leaf | None = None
+    by_path: bool = False
 
 
 def find_router(app: Any) -> Any:
@@ -62,17 +85,17 @@ class Binding:
         self._routes = routes
         self._wrap = wrap
         self._wrap_opaque = wrap_opaque
-        self._lists: list[tuple[Any, int]] = []
+        self._lists: list[tuple[Any, list[Any], list[Any]]] = []
         self._included: list[tuple[Any, Any]] = []
-        self._done: dict[int, Any] = {}
+        self._known: dict[tuple[int, str], _Known] = {}
         self.names: dict[str, ProtectedRoute] = {}
 
     def grown(self) -> bool:
-        """True when a route was added since the last walk, or nothing was walked yet."""
+        """True when a route was added or replaced since the last walk, or none was walked yet."""
         if not self._lists:
             return True
-        for routes, count in self._lists:
-            if len(routes) != count:
+        for owner, routes, seen in self._lists:
+            if owner.routes is not routes or routes != seen:  # the same objects compare at once
                 return True
         return any(router.effective_candidates() is not seen for router, seen in self._included)
 
@@ -85,71 +108,107 @@ class Binding:
         """
         self._lists, self._included = [], []
         templates: list[str] = []
-        for leaf in self._leaves(self._router, ""):
-            templates.append(leaf.template)
-            if id(leaf.owner) in self._done and self._done[id(leaf.owner)] is leaf.owner:
-                continue
-            self._bind(leaf)
-        self._routes.missing(templates)
+        try:
+            for place in self._places(self._router, ""):
+                templates.append(place.template)
+                self._bind(place)
+            self._routes.missing(templates)
+        except BaseException:
+            self._lists = []  # what was not walked is not guarded: the next request walks again
+            raise
 
-    def _bind(self, leaf: _Leaf) -> None:
-        if leaf.opaque:
-            if self._routes.below(leaf.template):
-                leaf.owner.app = self._wrap_opaque(leaf.owner.app)
-                self._done[id(leaf.owner)] = leaf.owner
+    def _bind(self, place: _Place) -> None:
+        key = id(place.holder), place.attribute
+        known = self._known.setdefault(key, _Known(place.holder))
+        if place.template in known.templates or known.by_path:
             return
-        mark = find_mark(leaf.endpoint)
-        route = self._routes.of_template(leaf.template, mark)
-        if route is None:
-            return
-        if leaf.websocket:
+        mark = find_mark(place.endpoint)
+        route = None if place.opaque else self._routes.of_template(place.template, mark)
+        if place.opaque:
+            by_path = self._routes.below(place.template)
+        else:
+            by_path = route is None and mark is None and self._routes.crosses(place.template)
+        if by_path:
+            self._set(place, self._wrap_opaque(self._app(place)))
+            known.by_path = True
+        elif route is not None and not self._answers(place, route, marked=mark is not None):
+            route = None
+        if route is not None and known.leaf is None:
+            known.leaf = self._wrap(self._app(place))
+            self._set(place, known.leaf)
+            for template, there in known.templates.items():
+                known.leaf.add(template, there)
+        known.templates[place.template] = route
+        if known.leaf is not None:
+            known.leaf.add(place.template, route)
+        if route is not None:
+            self.names[route.name] = route
+
+    def _answers(self, place: _Place, route: ProtectedRoute, *, marked: bool) -> bool:
+        """Whether a protected route answers requests that are protected."""
+        if place.websocket:
             if route.policy.observe:
-                return
+                return False
             raise SettingsError(
                 "routes",
-                f"{leaf.template!r} is a WebSocket route, which can't be protected",
+                f"{place.template!r} is a WebSocket route, which can't be protected",
                 "Mark its endpoint with @exempt, or leave it out of the patterns.",
             )
-        wanted = set(route.policy.methods)
-        if leaf.methods is not None and "*" not in wanted and not wanted & leaf.methods:
-            if mark is not None:
-                raise SettingsError(
-                    "methods",
-                    f"{leaf.template!r} is marked with protect and answers only "
-                    f"{', '.join(sorted(leaf.methods))}, which are not protected methods",
-                    'Name them: @protect(methods=("GET",)).',
-                )
-            return
-        owner = leaf.owner
-        while isinstance(owner.app, RequestBodyLimitMiddleware):
-            owner = owner.app  # inside the route's own limit, so that it applies to what we read
-        owner.app = self._wrap(route, owner.app)
-        self._done[id(leaf.owner)] = leaf.owner
-        self.names[route.name] = route
+        methods = place.methods
+        if methods is None or any(protects(route.policy, each, body=False) for each in methods):
+            return True
+        if marked:
+            raise SettingsError(
+                "methods",
+                f"{place.template!r} is marked with protect and answers only "
+                f"{', '.join(sorted(methods))}, which are not protected methods",
+                'Name them: @protect(methods=("GET",)).',
+            )
+        return False
 
-    def _leaves(self, owner: Any, prefix: str) -> Iterator[_Leaf]:
-        routes = owner.routes
-        self._lists.append((routes, len(routes)))
+    def _inside(self, place: _Place) -> Any:
+        """The holder of a route's app, inside the route's own limit on what we read."""
+        holder = place.holder
+        while isinstance(getattr(holder, place.attribute), RequestBodyLimitMiddleware):
+            holder = getattr(holder, place.attribute)
+        return holder
+
+    def _app(self, place: _Place) -> ASGIApp:
+        app: ASGIApp = getattr(self._inside(place), place.attribute)
+        return app
+
+    def _set(self, place: _Place, app: ASGIApp) -> None:
+        setattr(self._inside(place), place.attribute, app)
+
+    def _places(self, owner: Any, prefix: str) -> Iterator[_Place]:
+        router = getattr(owner, "router", owner)
+        routes = router.routes
+        self._lists.append((router, routes, list(routes)))
         for route in list(routes):
             yield from self._under(route, prefix)
+        if router.default != router.not_found:
+            yield _Place(router, prefix, opaque=True, attribute="default")
 
-    def _under(self, route: Any, prefix: str) -> Iterator[_Leaf]:
+    def _under(self, route: Any, prefix: str) -> Iterator[_Place]:
         if isinstance(route, Mount | Host):
             below = prefix + (route.path if isinstance(route, Mount) else "")
             inner = find_router(route.app)
             if inner is not None:
-                yield from self._leaves(inner, below)
+                yield from self._places(inner, below)
             else:
-                yield _Leaf(route, below, route.app, None, opaque=True)
+                yield _Place(route, below, opaque=True)
         elif isinstance(route, Route):
             methods = None if route.methods is None else frozenset(route.methods)
-            yield _Leaf(route, prefix + route.path, route.endpoint, methods)
+            yield _Place(route, prefix + route.path, route.endpoint, methods)
         elif isinstance(route, WebSocketRoute):
-            yield _Leaf(route, prefix + route.path, route.endpoint, None, websocket=True)
+            yield _Place(route, prefix + route.path, route.endpoint, websocket=True)
         elif hasattr(route, "effective_candidates"):
             yield from self._effective(route, prefix)
+        else:  # a kind of route we don't know
+            template = prefix + getattr(route, "path", "")
+            yield _Place(route, template, opaque=True, attribute="handle")
 
-    def _effective(self, included: Any, prefix: str) -> Iterator[_Leaf]:
+    def _effective(self, included: Any, prefix: str) -> Iterator[_Place]:
         """FastAPI builds the routes of an included router anew, with an ``app`` of their own."""
         candidates = included.effective_candidates()
         self._included.append((included, candidates))
@@ -160,4 +219,4 @@ class Binding:
                 yield from self._under(candidate.starlette_route, prefix)
             elif candidate.app is not None and candidate.endpoint is not None:
                 methods = frozenset(candidate.methods) or None
-                yield _Leaf(candidate, prefix + candidate.path, candidate.endpoint, methods)
+                yield _Place(candidate, prefix + candidate.path, candidate.endpoint, methods)

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safety_middleware.marks import reached
 from safety_middleware.routes import Routes, path_of, protects
@@ -51,7 +51,7 @@ class Leaf:
             if route is not None and _protects(route, scope):
                 await self._guard(route, self.app, scope, receive, send, _said(scope))
             else:
-                await self.app(scope, receive, send)
+                await self.app(scope, _unread(route, scope, receive), send)
 
     def _of_path(self, scope: Scope) -> Route | None:
         """The route at the place where the request came in: a sub-app can be mounted twice."""
@@ -92,7 +92,7 @@ class Opaque:
                     said = _said(scope, route.name)
                     await self._guard(route, self.app, scope, receive, send, said)
                 else:
-                    await self.app(scope, receive, send)
+                    await self.app(scope, _unread(route, scope, receive), send)
 
     def _route(self, scope: Scope) -> Route | None:
         path, root = scope["path"], scope.get("root_path", "")
@@ -124,6 +124,27 @@ def _has_body(scope: Scope) -> bool:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0"):
             return True
     return False
+
+
+def _unread(route: Route | None, scope: Scope, receive: Receive) -> Receive:
+    """*receive* for a request that is not protected because it has no body.
+
+    HTTP/2 and 3 need not say beforehand whether one comes: where it does, the app does not get it.
+    """
+    if route is None or scope.get("http_version", "1.1")[:1] == "1":
+        return receive
+    if not protects(route.policy, scope["method"], body=True):
+        return receive
+
+    async def bodiless() -> Message:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        while message.get("more_body"):
+            message = await receive()
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return bodiless
 
 
 def _said(scope: Scope, pattern: str | None = None) -> Said:

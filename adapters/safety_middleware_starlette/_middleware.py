@@ -20,13 +20,15 @@ from safety_middleware.turn import Route, Turn, bound
 
 from ._binding import Binding, find_router
 from ._gate import Gate, Headers, guarded_scope, send_refusal
-from ._leaves import KEY, Leaf, Opaque
+from ._leaves import KEY, Leaf, Opaque, Said
 from ._opening import Opening
 from ._request import Body, Ports, header, identify
 
 __all__ = ["SafetyMiddleware"]
 
 _log = logging.getLogger("safety_middleware")
+_BY = "safety_middleware.by"
+"""The scope's key for the engines and rules under which a request is guarded already."""
 
 
 AnyASGIApp = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
@@ -57,6 +59,7 @@ class SafetyMiddleware:
         self._started = Opening(self._start)
         self._binding: Binding | None = None
         self._opaque: ASGIApp | None = None
+        self._alone = (self,)
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
             self._load()
             self._loaded.over = True
@@ -80,7 +83,8 @@ class SafetyMiddleware:
         binding = self._binding
         if binding is None or binding.grown():
             self._bind(scope)
-        scope[KEY] = self
+        around = scope.get(KEY)
+        scope[KEY] = self._alone if around is None else (*around, self)
         if self._opaque is not None:
             await self._opaque(scope, receive, send)
         else:
@@ -129,22 +133,33 @@ class SafetyMiddleware:
                 _log.info("protected routes: %s", ", ".join(sorted(binding.names)) or "none")
             self._binding = binding
 
-    def _leaf(self, route: Route, app: ASGIApp) -> ASGIApp:
-        return Leaf(self, self.guard, route, app)
+    def _leaf(self, app: ASGIApp) -> Leaf:
+        return Leaf(self, self.guard, app)
 
     def _opaque_leaf(self, app: ASGIApp) -> ASGIApp:
         return Opaque(self, self.guard, self.safety.routes, app)
 
-    async def guard(
-        self, route: Route, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    async def guard(  # noqa: PLR0917  # an ASGI call, and what it is about
+        self,
+        route: Route,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        said: Said = (),
     ) -> None:
         """Take one request to a protected route through its turn."""
         safety = self.safety
         _asyncio_only()
+        by = safety, route.scope
+        if by in scope.get(_BY, ()):  # the same engine stands twice before the app
+            await app(scope, receive, send)
+            return
+        scope[_BY] = (*scope.get(_BY, ()), by)
         if not self._started.over:
             await self._started.wait()
         turn = Turn(route, None)
-        body = Body(scope, receive, observe=route.policy.observe)
+        body = Body(scope, receive, said, observe=route.policy.observe)
         identity, address = await identify(safety, scope)
         decision = await arun(safety.guard.admit(turn, identity, address), Ports(safety, body))
         method = scope["method"]

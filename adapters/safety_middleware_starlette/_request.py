@@ -36,9 +36,17 @@ def header(scope: Scope, name: bytes) -> str | None:
 class Body:
     """A request's body, read ahead and given to the app again, message by message."""
 
-    def __init__(self, scope: Scope, receive: Receive, *, observe: bool) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        said: tuple[tuple[str, str], ...] = (),
+        *,
+        observe: bool,
+    ) -> None:
         self._scope = scope
         self._receive = receive
+        self._said = said
         self._observe = observe
         self._seen: list[Message | Exception] = []
         self.disconnected = False
@@ -50,7 +58,7 @@ class Body:
             BadInput: If it is longer than *limit* bytes, or the client left half-way.
         """
         kind, encoding, declared = _content_headers(self._scope)
-        if declared is not None and declared.isdigit() and int(declared) > limit:
+        if declared is not None and declared.isdecimal() and int(declared) > limit:
             raise BadInput(Reason.BODY_TOO_LARGE)
         pieces: list[bytes] = []
         total, more = 0, True
@@ -69,6 +77,7 @@ class Body:
         return RawRequest(
             method=self._scope["method"],
             query=self._scope.get("query_string", b""),
+            path=self._said,
             content_type=kind,
             content_encoding=encoding,
             body=whole,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 from flask import Request
@@ -35,30 +36,19 @@ class Gate:
         visit: The visit, if the request is protected; without one everything passes through.
     """
 
-    __slots__ = (
-        "_held",
-        "_inside",
-        "_open",
-        "_start",
-        "_write",
-        "found",
-        "method",
-        "owner",
-        "request",
-        "visit",
-    )
+    # on the class, because every request of the app makes a gate and few are protected
+    request: Request | None = None
+    found: Found | None = None
+    method = ""
+    visit: Visit | None = None
+    _open = True
+    _inside: Any = None
+    _held: tuple[str, Headers] | None = None
+    _write: Write
 
     def __init__(self, owner: object, start_response: Any) -> None:
         self.owner = owner
-        self.request: Request | None = None
-        self.found: Found | None = None
-        self.method = ""
-        self.visit: Visit | None = None
         self._start = start_response
-        self._open = True
-        self._inside: Any = None
-        self._held: tuple[str, Headers] | None = None
-        self._write: Write | None = None
 
     def protect(self, visit: Visit) -> None:
         """The request is protected: from here on its turn is the current one in this thread."""
@@ -69,28 +59,31 @@ class Gate:
 
     def leave(self) -> None:
         """The app has returned: the thread's next request must not find this turn."""
-        if self._inside is not None:
-            with suppress(ValueError):  # entered in a context of its own, which ended with it
-                self._inside.__exit__(None, None, None)
+        with suppress(ValueError):  # entered in a context of its own, which ended with it
+            self._inside.__exit__(None, None, None)
 
     def __call__(self, status: str, headers: Headers, exc_info: Any = None, /) -> Write:
         """The app's ``start_response``."""
         visit = self.visit
-        if visit is not None:
-            visit.status = int(status[:3]) if status[:3].isdigit() else None
-            visit.length = _length(headers)
-        if visit is None or self._open:
-            error = () if exc_info is None else (exc_info,)
-            if visit is not None and not visit.observe:
-                headers = with_more(headers, visit.added())
-            write: Write = self._start(status, headers, *error)
+        if visit is None and exc_info is None:
+            passed: Write = self._start(status, headers)
+            return passed
+        error = () if exc_info is None else (exc_info,)
+        if visit is None:
+            failing: Write = self._start(status, headers, *error)
+            return failing
+        visit.status = int(status[:3]) if status[:3].isdigit() else None
+        visit.length = _length(headers)
+        if self._open:
+            more = headers if visit.observe else with_more(headers, visit.added())
+            write: Write = self._start(status, more, *error)
             return write
         if self._held is not None and exc_info is None:
             raise AssertionError("start_response was called twice")
         self._held = status, list(headers)
         if visit.turn.admitted.done() and self._passes(visit):
             self._release(visit)
-        return self._write_when_decided
+        return partial(self._write_when_decided, visit)
 
     def can_refuse(self, visit: Visit, problem: BaseException) -> bool:
         """Whether an error that the app let out is to be answered with the refusal."""
@@ -145,15 +138,13 @@ class Gate:
                 status, headers = self._held
                 self._write = self._start(status, with_more(headers, visit.added()))
 
-    def _write_when_decided(self, data: bytes) -> object:
+    def _write_when_decided(self, visit: Visit, data: bytes) -> object:
         """The ``write`` of WSGI, for a reply that was held back when it was asked for."""
-        visit = self.visit
-        if visit is not None and not self._open:
-            self._wait(visit)
-            if not self._passes(visit):
-                raise ContentBlocked(visit.turn.admitted.result())
-            self._release(visit)
-        return None if self._write is None else self._write(data)
+        self._wait(visit)
+        if not self._passes(visit):
+            raise ContentBlocked(visit.turn.admitted.result())
+        self._release(visit)
+        return self._write(data)
 
 
 def _length(headers: Headers) -> int | None:

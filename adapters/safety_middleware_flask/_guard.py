@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
-from flask import Flask, Request
-from flask.globals import request_ctx
+from flask import Flask, Request, request
 from flask.typing import ResponseReturnValue
 
 from safety_middleware import Safety
@@ -29,6 +28,7 @@ __all__ = ["Guard"]
 _gate: ContextVar[Gate | None] = ContextVar("safety_middleware_flask_gate", default=None)
 _apps: WeakKeyDictionary[Safety, WeakSet[Flask]] = WeakKeyDictionary()
 """Engine -> the apps it guards, so that apps can share the patterns of one engine."""
+_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]  # noqa: SLF001  # the documented way behind the proxy, 8 times as fast as through it
 
 
 class Guard:
@@ -65,7 +65,8 @@ class Guard:
             return gate.refuse(visit)
         finally:
             _gate.reset(token)
-            gate.leave()
+            if gate.visit is not None:
+                gate.leave()
         if gate.visit is None:
             return iterable
         return gate.reply(gate.visit, iterable, environ)
@@ -74,12 +75,14 @@ class Guard:
         self, app: Flask, inner: Callable[[], ResponseReturnValue | None]
     ) -> ResponseReturnValue | None:
         """The rule is resolved and none of the app's functions has run: begin the turn."""
-        gate, now = _gate.get(), request_ctx.request
+        gate, now = _gate.get(), _request()
         if gate is None or gate.owner is not self or gate.request is not None:
             return inner()  # no server called: ``dispatch_request`` sees to it
         gate.request = now
-        gate.method = now.method
-        gate.found = found = self._find(app, now)
+        gate.method = method = now.method
+        rule = now.url_rule
+        found = None if rule is None else self.binding.find(app, rule, method, now.root_path)
+        gate.found = found
         if found is None or found.route is None:
             return inner()
         visit = Visit(self.safety, app, now, found.route)
@@ -100,14 +103,14 @@ class Guard:
         self, app: Flask, inner: Callable[[], ResponseReturnValue]
     ) -> ResponseReturnValue:
         """Every ``before_request`` has run: admit the turn, then call the view."""
-        gate, now = _gate.get(), request_ctx.request
+        gate, now = _gate.get(), _request()
         if gate is None or gate.request is not now:
             return self._dispatch_alone(app, inner, now)
         visit, found = gate.visit, gate.found
         if visit is None:
             if now.url_rule is not (found and found.rule) or now.method != gate.method:
                 return self._dispatch_alone(app, inner, now)  # the app has sent it elsewhere
-            return inner() if found is None else _reach(inner, found)
+            return inner() if found is None or found.mark is None else _reach(inner, found)
         refused = visit.admit()
         if refused is not None:
             return refused

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from safety_middleware.marks import exempt, reached
 from safety_middleware.marks import protect as _protect
 
 __all__ = ["Reached", "exempt", "protect"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+@overload
+def protect(view: F, /) -> F: ...
+@overload
+def protect(**fields: Any) -> Callable[[F], F]: ...
 def protect(view: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
     """Mark a view as protected: ``@protect`` or ``@protect(max_output_tokens=300)``.
 

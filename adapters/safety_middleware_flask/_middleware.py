@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from types import new_class
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SafetyMiddleware"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 _KEY = "safety_middleware"
 """Our key in ``app.extensions``."""
 
@@ -39,9 +40,6 @@ class SafetyMiddleware:
     Raises:
         SettingsError: If a setting is unknown or impossible.
     """
-
-    protect = staticmethod(protect)
-    exempt = staticmethod(exempt)
 
     def __init__(
         self, app: Flask | None = None, *, safety: Safety | None = None, **settings: Any
@@ -73,6 +71,22 @@ class SafetyMiddleware:
                 setattr(app, name, partial(getattr(guard, name), app, vars(app)[name]))
         kind: Any = type(app)
         app.__class__ = _guarded_class(kind)
+
+    @overload
+    @staticmethod
+    def protect(view: F, /) -> F: ...
+    @overload
+    @staticmethod
+    def protect(**fields: Any) -> Callable[[F], F]: ...
+    @staticmethod
+    def protect(*view: Any, **fields: Any) -> Any:
+        """The module's ``protect``: ``@safety.protect(max_output_tokens=300)``."""
+        return protect(*view, **fields)
+
+    @staticmethod
+    def exempt(view: F) -> F:
+        """The module's ``exempt``."""
+        return exempt(view)
 
     @property
     def safety(self) -> Safety:

@@ -69,7 +69,7 @@ class MemoryLimiter:
     """Limits of this process alone; never blocks, so it serves both worlds."""
 
     def __init__(self, storage: BoundedMemory | None = None) -> None:
-        self._storage = storage or BoundedMemory()
+        self._storage = BoundedMemory() if storage is None else storage
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
         """Count one turn in every bucket, in order, up to the first that is full."""

@@ -10,7 +10,6 @@ from contextlib import suppress
 from importlib import import_module
 from threading import BoundedSemaphore, Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as AsyncSlidingWindow
 from limits.errors import ConfigurationError
@@ -117,7 +116,7 @@ class AsyncSharedLimiter:
 
     def __init__(self, url: str, degraded: Degraded) -> None:
         self._url = f"async+{url}"
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
         self._fallback = _Fallback(degraded)
         open_storage(self._url)  # a wrong URL or a missing driver is an error at start
 
@@ -127,17 +126,14 @@ class AsyncSharedLimiter:
 
     async def aclose(self) -> None:
         """Close the running loop's connections; asking again opens new ones."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        pool = self._pools.get(asyncio.get_running_loop())
         if pool is not None:
             await pool.keeper.aclose()
 
     async def _ask(self, wanted: tuple[Bucket, ...]) -> Hits:
         failures = self._fallback.failures
         try:
-            loop = asyncio.get_running_loop()
-            pool = self._pools.get(loop)
-            if pool is None or pool.closed:
-                pool = self._pools[loop] = _Pool(open_storage(self._url))
+            pool = self._pools.get(asyncio.get_running_loop()) or self._open()
             async with pool.room:
                 if self._fallback.failures != failures:  # it failed while this turn queued
                     return self._fallback.hit(wanted)
@@ -147,6 +143,14 @@ class AsyncSharedLimiter:
             return self._fallback.hit(wanted)
         self._fallback.worked()
         return hits
+
+    def _open(self) -> _Pool:
+        for old in list(self._pools):
+            if old.is_closed():  # without ending what ran on it
+                self._pools.pop(old, None)
+        pools, loop = self._pools, asyncio.get_running_loop()
+        pools[loop] = _Pool(open_storage(self._url), lambda: pools.pop(loop, None))
+        return pools[loop]
 
     async def _hit(self, pool: _Pool, wanted: tuple[Bucket, ...]) -> Hits:
         for limit, key in wanted:
@@ -162,11 +166,11 @@ class AsyncSharedLimiter:
 class _Pool:
     """The connections of one event loop, closed when the loop ends."""
 
-    def __init__(self, storage: Any) -> None:
+    def __init__(self, storage: Any, gone: Callable[[], object]) -> None:
         self.storage = storage
         self.strategy = AsyncSlidingWindow(storage)
         self.room = asyncio.Semaphore(CONCURRENT_HITS)
-        self.closed = False
+        self._gone = gone
         # every way of running a loop to its end closes the loop's asynchronous generators:
         # the only notice of its end that needs nothing of the app
         self.keeper = self._keep()
@@ -177,7 +181,7 @@ class _Pool:
         try:
             yield
         finally:
-            self.closed = True
+            self._gone()
             await self.storage.bridge.storage.aclose()
 
 
@@ -196,7 +200,7 @@ def open_storage(url: str) -> Any:
             problem = type(error).__name__  # its words could hold the URL's password
     raise SettingsError(
         "limits_storage",
-        f"the URL's scheme {url.partition('://')[0]!r} can't be used ({problem})",
+        f"this {url.partition('://')[0].removeprefix('async+')} URL can't be used ({problem})",
         'Use a URL such as redis://host:6379/0, and install "safety-middleware[redis]".',
     )
 

@@ -122,10 +122,11 @@ class AsyncLimiter(Protocol):
 def _parse(notation: str) -> tuple[Limit, ...]:
     from limits import parse_many  # noqa: PLC0415  # 0.2 s of import, so not by our own import
 
-    return tuple(
-        Limit(item.amount, item.get_expiry(), f"{item.amount}-{item.get_expiry()}s", item)
-        for item in parse_many(notation)
-    )
+    limits: dict[str, Limit] = {}
+    for item in parse_many(notation):
+        name = f"{item.amount}-{item.get_expiry()}s"
+        limits[name] = Limit(item.amount, item.get_expiry(), name, item)
+    return tuple(limits.values())  # one said twice would count every turn twice
 
 
 def buckets(notation: str | None, key: str) -> list[Bucket]:

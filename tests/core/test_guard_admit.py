@@ -284,12 +284,13 @@ def test_a_clean_verdict_at_once_is_not_waited_for(
 def test_no_verdict_is_no_consent_and_stands_on_record(
     admit: Admit,
     turn_of: MakeTurn,
-    verdict: Future[Verdict],
+    *,
     failure: Exception | None,
     cause: str,
     on_failure: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    verdict: Future[Verdict] = Future()
     turn = turn_of(hold="handler", on_failure=on_failure)
     admit(turn).to_body(message("hello")).take(StartModeration, verdict)
     if failure is None:

@@ -18,7 +18,8 @@ BLOCKED = Decision(Action.REFUSE, Reason.CONTENT_BLOCKED, param="input", detail=
 
 def settled(turn: Turn, **outcome: Any) -> tuple[list[SaveStanding], Record]:
     """Step a settling turn to its end; gives what it counted and wrote."""
-    flow = settle(turn, Outcome(**{"status": 200, "method": "POST", **outcome}))
+    fields: dict[str, Any] = {"status": 200, "method": "POST", **outcome}
+    flow = settle(turn, Outcome(**fields))
     counted: list[SaveStanding] = []
     step: Any = next(flow)
     while isinstance(step, SaveStanding):

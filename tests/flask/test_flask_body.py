@@ -354,6 +354,13 @@ def test_a_limit_is_kept_whoever_reads(body: bytes, taken: int, limit: int, decl
     assert read + stream.read() == body
 
 
+def test_lines_are_given_up_to_a_hint() -> None:
+    stream = Input({"wsgi.input": io.BytesIO(b"a\nb\nc\n"), "CONTENT_LENGTH": "6"}, 10)
+    assert stream.readlines(3) == [b"a\n", b"b\n"]
+    assert stream.read_body() == b"a\nb\nc\n"
+    assert stream.readlines() == [b"c\n"]
+
+
 def test_without_a_length_and_an_end_nothing_is_read() -> None:
     endless: Iterator[bytes] = iter(())
     assert Input({"wsgi.input": endless}, 10).read_body() == b""

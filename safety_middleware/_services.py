@@ -26,11 +26,17 @@ _log = logging.getLogger("safety_middleware")
 def secrets_of(settings: Settings) -> tuple[str | bytes, ...]:
     """The secrets, newest first; one generated into ``.safety/`` outside production.
 
+    ``SAFETY_SECRET`` counts even for ``Settings`` made in code: whoever set it never wants another
+    secret generated beside it.
+
     Raises:
         SettingsError: If there is none in production, or none can be kept.
     """
     if settings.secrets:
         return settings.secrets
+    from_environment = os.environ.get("SAFETY_SECRET")
+    if from_environment:
+        return (from_environment,)
     if settings.production:
         raise SettingsError(
             "secret",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -20,7 +21,9 @@ _MODES: Final = {"word": WORD, "phrase": WORD, "prefix": PREFIX, "substring": SU
 SHORTEST_EVASION: Final = 4
 """Letters a spelling must have to be looked for in other dress; shorter ones hit by chance."""
 
-LARGE: Final = 6000
+_DOUBLE: Final = re.compile(rb"(.)\1")
+
+LARGE: Final = 20_000
 """Patterns from which on the smaller, slower automaton is built."""
 
 
@@ -46,8 +49,10 @@ class Compiled(NamedTuple):
     """The automata with the spellings their patterns stand for.
 
     Attributes:
-        direct: Over folded text, or None when there is nothing to look for.
-        rules: For each pattern of ``direct``, its spelling.
+        plain: Over folded text, with the spellings in ASCII; None when there is none.
+        other: Over folded text that is not all ASCII, with the rest.
+        rules: For each pattern of ``plain``, then of ``other``, its spelling.
+        shift: How many patterns ``plain`` has.
         bare: Over letters alone, or None.
         bare_rules: For each pattern of ``bare``, the spellings it may be.
         allowed: Single words that are innocent.
@@ -56,8 +61,10 @@ class Compiled(NamedTuple):
         longest: Characters of the longest spelling.
     """
 
-    direct: AhoCorasick | None
+    plain: AhoCorasick | None
+    other: AhoCorasick | None
     rules: Sequence[Spelling]
+    shift: int
     bare: BytesAhoCorasick | None
     bare_rules: Sequence[tuple[Spelling, ...]]
     allowed: frozenset[str]
@@ -70,62 +77,70 @@ def compile_terms(
     terms: Sequence[Term], allow: Iterable[str], severity: int, folder: Folder
 ) -> Compiled:
     """Build the automata for the terms that count from ``severity`` on."""
-    rules: dict[str, Spelling] = {}
-    phrases: dict[str, Spelling] = {}
-    allows = {_plain(folder.fold(text)) for text in allow}
-    near: dict[str, Spelling] = {}
-    for place, term in enumerate(terms):
-        if term.severity < severity:
-            continue
-        allows.update(_plain(folder.fold(text)) for text in term.allow)
-        for text in term.spellings:
-            spelling = _spelling(place, term, text, folder)
-            if " " in spelling.text and spelling.evades:
-                _keep(phrases, spelling, terms)
-            else:
-                _keep(rules, spelling, terms)
-            if term.near:
-                for form in neighbours(spelling.text):
-                    near.setdefault(form, Spelling(place, WORD, form, None, False))
+    counting = [(place, term) for place, term in enumerate(terms) if term.severity >= severity]
+    allows = {_folded(text, folder) for text in allow}
+    allows.update(_folded(text, folder) for _, term in counting for text in term.allow)
+    rules, phrases = _spellings(counting, terms, folder)
     stars = frozenset(text for text in allows if "*" in text)
-    for form, spelling in near.items():
-        if form not in allows:
-            rules.setdefault(form, spelling)
-    for text in allows - stars:
-        if not text.isalpha():
-            for form in (text, text.replace(" ", "-")):
-                rules.setdefault(form, Spelling(-1, ALLOW, form, None, False))
+    words = frozenset(text for text in allows if text.isalpha())
     bare = _bare((*rules.values(), *phrases.values()))
-    everything = len(rules) + len(bare)
+    direct = _near(counting, allows, folder) | rules
+    for text in allows - stars - words:
+        for form in (text, text.replace(" ", "-")):
+            direct.setdefault(form, Spelling(-1, ALLOW, form, None, False))
+    plain = [text for text in direct if text.isascii()]
+    other = [text for text in direct if not text.isascii()]
     return Compiled(
-        _automaton(list(rules), everything),
-        list(rules.values()),
-        BytesAhoCorasick(list(bare), implementation=_kind(everything)) if bare else None,
+        _automaton(plain),
+        _automaton(other),
+        [direct[text] for text in (*plain, *other)],
+        len(plain),
+        BytesAhoCorasick(list(bare), implementation=_kind(len(bare))) if bare else None,
         [tuple(some) for some in bare.values()],
-        frozenset(text for text in allows if text.isalpha()),
+        words,
         stars,
-        {text: s for text, s in rules.items() if s.mode != ALLOW and text.isascii()},
+        {text: spelling for text, spelling in rules.items() if text.isascii()},
         max(map(len, (*rules, *phrases)), default=0),
     )
 
 
-def _spelling(place: int, term: Term, text: str, folder: Folder) -> Spelling:
-    folded = _plain(folder.fold(text))
-    exact = text.lower() if term.exact and not text.isascii() else None
-    bare = folded.replace(" ", "")
-    evades = not term.exact and len(bare) >= SHORTEST_EVASION and bare.isascii() and bare.isalpha()
-    return Spelling(place, _MODES[term.mode], folded, exact, evades)
+def _spellings(
+    counting: Iterable[tuple[int, Term]], terms: Sequence[Term], folder: Folder
+) -> tuple[dict[str, Spelling], dict[str, Spelling]]:
+    """All spellings, those with a space that are found by their letters apart from the rest."""
+    rules: dict[str, Spelling] = {}
+    phrases: dict[str, Spelling] = {}
+    for place, term in counting:
+        mode = _MODES[term.mode]
+        for text in term.spellings:
+            folded = _folded(text, folder)
+            exact = text.lower() if term.exact and not text.isascii() else None
+            bare = folded.replace(" ", "")
+            evades = len(bare) >= SHORTEST_EVASION and not term.exact
+            evades = evades and bare.isascii() and bare.isalpha()
+            known = phrases if evades and bare is not folded and " " in folded else rules
+            old = known.get(folded)
+            # Where two terms share a spelling, the graver one speaks, then the one found in more places.
+            if old is None or (terms[old.term].severity, old.mode) < (term.severity, mode):
+                known[folded] = Spelling(place, mode, folded, exact, evades)
+    return rules, phrases
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+def _near(
+    counting: Iterable[tuple[int, Term]], allows: set[str], folder: Folder
+) -> dict[str, Spelling]:
+    return {
+        form: Spelling(place, WORD, form, None, False)
+        for place, term in counting
+        if term.near
+        for text in term.spellings
+        for form in neighbours(_folded(text, folder))
+        if form not in allows
+    }
 
 
-def _keep(rules: dict[str, Spelling], new: Spelling, terms: Sequence[Term]) -> None:
-    """Where two terms share a spelling, the graver one speaks, then the one found in more places."""
-    old = rules.get(new.text)
-    if old is None or (terms[new.term].severity, new.mode) > (terms[old.term].severity, old.mode):
-        rules[new.text] = new
+def _folded(text: str, folder: Folder) -> str:
+    return " ".join(folder.fold(text).split())
 
 
 def _bare(spellings: Iterable[Spelling]) -> dict[bytes, list[Spelling]]:
@@ -134,17 +149,19 @@ def _bare(spellings: Iterable[Spelling]) -> dict[bytes, list[Spelling]]:
         if not spelling.evades:
             continue
         full = skeleton(spelling.text)
-        pressed, _ = press(full)
         patterns.setdefault(full, []).append(spelling)
-        if pressed != full and len(pressed) >= SHORTEST_EVASION:
-            patterns.setdefault(pressed, []).append(spelling)
+        if _DOUBLE.search(full):
+            pressed, _ = press(full)
+            if len(pressed) >= SHORTEST_EVASION:
+                patterns.setdefault(pressed, []).append(spelling)
     return patterns
 
 
-def _automaton(patterns: list[str], everything: int) -> AhoCorasick | None:
+def _automaton(patterns: list[str]) -> AhoCorasick | None:
     if not patterns:
         return None
-    return AhoCorasick(patterns, store_patterns=False, implementation=_kind(everything))
+    kind = _kind(len(patterns))
+    return AhoCorasick(patterns, store_patterns=False, implementation=kind)
 
 
 def _kind(patterns: int) -> Implementation:

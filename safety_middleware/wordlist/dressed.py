@@ -33,12 +33,14 @@ def is_separated(flat: str, start: int, end: int, spelling: Spelling, letter: st
         spelling: The spelling the letters make.
         letter: A class of characters that stand for letters, as in a regular expression.
     """
+    inside = flat[start - 1 : start].isalnum() or flat[end : end + 1].isalnum()
+    if inside and spelling.mode != SUBSTRING:
+        return False
     part = flat[start:end]
     groups = re.findall(f"[{letter}]+", part)
-    left, right = flat[start - 1 : start], flat[end : end + 1]
     if len(groups) == 1:
-        return _is_solid(flat, start, end, spelling)
-    if _is_letter(left) or _is_letter(right):
+        return _is_solid(flat, start, end, spelling, inside=inside)
+    if inside:
         return False
     gaps = re.findall(f"[^{letter}]+", part)
     if " " in spelling.text:
@@ -61,19 +63,14 @@ def is_repeated(run: bytes, spelling: Spelling) -> bool:
     )
 
 
-def _is_letter(char: str) -> bool:
-    return char.isalnum()
-
-
-def _is_solid(flat: str, start: int, end: int, spelling: Spelling) -> bool:
+def _is_solid(flat: str, start: int, end: int, spelling: Spelling, *, inside: bool) -> bool:
     """Digits or signs in place of letters, in one piece."""
     part = flat[start:end]
     if part == spelling.text.replace(" ", "") or not any(char.isalpha() for char in part):
         return False
-    left, right = flat[start - 1 : start], flat[end : end + 1]
-    if not (_is_letter(left) or _is_letter(right)):
+    if not inside:
         return True
-    if spelling.mode != SUBSTRING or part.isalpha():
+    if part.isalpha():
         return False
     # Inside a word only where the rest of the word is letters: 5h17a9b is a number.
     word = _word_around(flat, start, end)

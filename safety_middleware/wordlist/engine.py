@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ahocorasick_rs import AhoCorasick, BytesAhoCorasick
+
 from . import skeleton
 from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compile_terms
 from .dressed import is_repeated, is_separated
@@ -57,8 +59,6 @@ class Engine:
 
     def blocked(self, text: str) -> bool:
         """Whether any term that counts is there."""
-        if self.compiled.direct is None and self.compiled.bare is None:
-            return False
         if next(self.hits(self._fold.fold(text), text), None) is not None:
             return True
         other = rewritten(text)
@@ -100,25 +100,30 @@ class Engine:
 
     def hits(self, flat: str, text: str) -> Iterator[Hit]:
         """Find spellings in folded text, as written first, then in other dress."""
-        compiled = self.compiled
-        raw_hits = (
-            ()
-            if compiled.direct is None
-            else compiled.direct.find_matches_as_indexes(flat, overlapping=True)
-        )
+        plain = self.compiled.plain
+        raw_hits = [] if plain is None else plain.find_matches_as_indexes(flat, overlapping=True)
+        if self.compiled.other is not None and not flat.isascii():
+            raw_hits += self._other(self.compiled.other, flat)
         if raw_hits:
             yield from self._direct(flat, text, raw_hits)
-        if compiled.bare is not None:
-            yield from self._bare(flat, raw_hits)
-            if not flat.isascii():
-                if skeleton.spelt_out(flat):
-                    latin = self._fold.latin(flat)
-                    if latin != flat:
-                        yield from self._bare(latin, ())
-                for word, start, end in self._fold.disguised(flat):
-                    spelling = compiled.words.get(word)
-                    if spelling is not None and spelling.evades:
-                        yield Hit(start, end, spelling, "lookalike")
+        bare = self.compiled.bare
+        if bare is None:
+            return
+        yield from self._bare(flat, bare)
+        if not flat.isascii():
+            if skeleton.spelt_out(flat):
+                latin = self._fold.latin(flat)
+                if latin != flat:
+                    yield from self._bare(latin, bare)
+            for word, start, end in self._fold.disguised(flat):
+                spelling = self.compiled.words.get(word)
+                if spelling is not None and spelling.evades:
+                    yield Hit(start, end, spelling, "lookalike")
+
+    def _other(self, other: AhoCorasick, flat: str) -> list[tuple[int, int, int]]:
+        shift = self.compiled.shift
+        found = other.find_matches_as_indexes(flat, overlapping=True)
+        return [(index + shift, start, end) for index, start, end in found]
 
     def _direct(
         self, flat: str, text: str, raw_hits: Sequence[tuple[int, int, int]]
@@ -174,33 +179,26 @@ class Engine:
         start, end = self._fold.trace(text).origin(start, end)
         return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
 
-    def _bare(self, flat: str, raw_hits: Sequence[tuple[int, int, int]]) -> Iterator[Hit]:
+    def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:
         """Look at the letters alone: set apart, digits and signs for letters, repeats."""
         raw = flat.encode("ascii", "replace")
-        bare = skeleton.letters(raw)
-        yield from self._separated(flat, raw, bare, raw_hits, signs=False)
+        found = bare.find_matches_as_indexes(skeleton.letters(raw), overlapping=True)
+        if found:
+            yield from self._separated(flat, raw, found, signs=False)
         if skeleton.has_signs(raw):
-            with_signs = skeleton.letters(raw, signs=True)
-            yield from self._separated(flat, raw, with_signs, raw_hits, signs=True)
+            letters = skeleton.letters(raw, signs=True)
+            found = bare.find_matches_as_indexes(letters, overlapping=True)
+            if found:
+                yield from self._separated(flat, raw, found, signs=True)
         for start, end in skeleton.stretched(raw):
-            yield from self._repeated(flat, raw, start, end)
+            yield from self._repeated(flat, raw, bare, start, end)
         for sign in _HIDERS:
             if sign in flat:
                 yield from self._masked(flat, sign)
 
     def _separated(
-        self,
-        flat: str,
-        raw: bytes,
-        bare: bytes,
-        raw_hits: Sequence[tuple[int, int, int]],
-        *,
-        signs: bool,
+        self, flat: str, raw: bytes, found: Sequence[tuple[int, int, int]], *, signs: bool
     ) -> Iterator[Hit]:
-        assert self.compiled.bare is not None
-        found = self.compiled.bare.find_matches_as_indexes(bare, overlapping=True)
-        if not found:
-            return
         places = skeleton.Places(raw, signs=signs)
         letter = _WITH_SIGNS if signs else _LETTERS
         for index, first, last in found:
@@ -213,13 +211,12 @@ class Engine:
                 ):
                     yield Hit(start, end, spelling, "separated")
 
-    def _repeated(self, flat: str, raw: bytes, begin: int, stop: int) -> Iterator[Hit]:
-        assert self.compiled.bare is not None
+    def _repeated(
+        self, flat: str, raw: bytes, bare: BytesAhoCorasick, begin: int, stop: int
+    ) -> Iterator[Hit]:
         read = skeleton.read(raw[begin:stop])
         pressed, starts = skeleton.press(read)
-        for index, first, last in self.compiled.bare.find_matches_as_indexes(
-            pressed, overlapping=True
-        ):
+        for index, first, last in bare.find_matches_as_indexes(pressed, overlapping=True):
             run = read[starts[first] : starts[last]]
             start, end = begin + starts[first], begin + starts[last]
             for spelling in self.compiled.bare_rules[index]:

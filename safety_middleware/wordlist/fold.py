@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from html import unescape
-from importlib.resources import files
+from pathlib import Path
 from typing import Final, NamedTuple
 
 __all__ = ["Folder", "Reading", "folder", "retraced", "rewritten"]
@@ -164,7 +164,7 @@ class Folder:
 @lru_cache(maxsize=1)
 def folder() -> Folder:
     """The tables that ship; read once."""
-    document = json.loads((files("safety_middleware.wordlist") / "data" / "fold.json").read_bytes())
+    document = json.loads((Path(__file__).parent / "data" / "fold.json").read_bytes())
     table, lookalikes, strict = (_table(document[part]) for part in ("fold", "lookalike", "strict"))
     # Lone surrogates cannot be encoded, and the automaton reads bytes.
     table.update(dict.fromkeys(range(0xD800, 0xE000), "\ufffd"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from itertools import accumulate, compress
 from typing import Final
 
@@ -109,20 +108,22 @@ def _changes(raw: bytes) -> bytes:
     return (number ^ (number << 8)).to_bytes(len(raw) + 1, "little")[:-1]
 
 
-def stretched(raw: bytes) -> Iterator[tuple[int, int]]:
+def stretched(raw: bytes) -> list[tuple[int, int]]:
     """Find the stretches without a space in which a letter stands three times in a row."""
     changes = _changes(raw)
     if b"\0\0" not in changes:
-        return
+        return []
     others = int.from_bytes(raw.translate(_NO_LETTER), "little")
     changes = (int.from_bytes(changes, "little") | others).to_bytes(len(raw), "little")
+    found: list[tuple[int, int]] = []
     place = changes.find(b"\0\0")
     while place >= 0:
         start = raw.rfind(b" ", 0, place) + 1
         end = raw.find(b" ", place)
         end = len(raw) if end < 0 else end
-        yield start, end
+        found.append((start, end))
         place = changes.find(b"\0\0", end)
+    return found
 
 
 def press(raw: bytes) -> tuple[bytes, list[int]]:

@@ -34,6 +34,8 @@ CATEGORIES: Final = frozenset(
 """The moderation categories of OpenAI's API, and ``profanity``, which it does not have."""
 
 LONGEST_TERM: Final = 100
+_MODES: Final = frozenset[object](get_args(Mode))
+_SEVERITIES: Final = frozenset[object](get_args(Severity))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,8 @@ class Term:
                     f"Give each spelling 1 to {LONGEST_TERM} characters.",
                 )
         _check("category", self.category, CATEGORIES)
-        _check("mode", self.mode, get_args(Mode))
-        _check("severity", self.severity, get_args(Severity))
+        _check("mode", self.mode, _MODES)
+        _check("severity", self.severity, _SEVERITIES)
         if not self.id:
             object.__setattr__(self, "id", term_id(self.language, self.text))
 
@@ -115,7 +117,7 @@ def term_id(language: str, text: str) -> str:
     return f"{language or 'own'}-{hashlib.blake2b(key, digest_size=4).hexdigest()}"
 
 
-def _check(name: str, value: object, known: frozenset[str] | tuple[object, ...]) -> None:
+def _check(name: str, value: object, known: frozenset[object] | frozenset[str]) -> None:
     if value not in known:
         choices = ", ".join(sorted(map(str, known)))
         raise SettingsError("wordlist", f"{value!r} is not a {name}", f"Use one of: {choices}.")

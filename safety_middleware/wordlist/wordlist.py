@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -173,7 +172,7 @@ def _several(items: Iterable[_T]) -> Iterable[_T]:
 
 @lru_cache(maxsize=16)
 def _shipped(languages: frozenset[str], severity: int) -> Wordlist:
-    folder = files("safety_middleware.wordlist") / "data"
+    folder = Path(__file__).parent / "data"
     return Wordlist(
         [
             term

@@ -234,7 +234,8 @@ def _limits(name: str, value: Any) -> str:
 
 
 def _wordlist(name: str, value: Any) -> bool | Matcher:
-    if not isinstance(value, bool) and not callable(getattr(value, "find", None)):
+    matcher = callable(getattr(value, "find", None)) and not isinstance(value, str | bytes)
+    if not matcher and not isinstance(value, bool):
         raise SettingsError(name, f"{value!r} is no wordlist", "Use true, false or a Wordlist.")
     checked: bool | Matcher = value
     return checked

@@ -206,7 +206,8 @@ def _values(settings: Settings) -> None:
     if not is_a(settings.policy, Policy):
         raise SettingsError("policy", f"{settings.policy!r} is no Policy", "Give it a Policy(…).")
     words: Any = settings.wordlist
-    if not is_a(words, str, os.PathLike, NoneType) and not callable(getattr(words, "find", None)):
+    named = is_a(words, str, os.PathLike, NoneType)
+    if is_a(words, bytes) or (not named and not callable(getattr(words, "find", None))):
         raise SettingsError("wordlist", "is no wordlist", "Give a path or a Wordlist.")
     if isinstance(settings.moderation_client, str):
         raise SettingsError("moderation_client", "is no client", "Give an OpenAI or AsyncOpenAI.")

@@ -616,15 +616,16 @@ class _Slots:
 
 
 @pytest.mark.parametrize("way", ["write", "late", "deferred", "as_list", "iterator", "slots"])
-@pytest.mark.parametrize("observe", [False, True])
+@pytest.mark.parametrize("hold", ["reply", "handler", "observe"])
 def test_every_way_of_wsgi_to_answer_is_gated(
-    guard: Guard, fake: FakeOpenAI, gated: Any, way: str, observe: bool
+    guard: Guard, fake: FakeOpenAI, gated: Any, way: str, hold: str
 ) -> None:
     fake.moderation_latency = 0.1
     app = Flask("ways")
     app.add_url_rule("/chat", "chat", lambda: Response(iter(("re", "ply"))), methods=["POST"])
     app.wsgi_app = _Raw(app.wsgi_app, way=way)  # type: ignore[method-assign]
-    site = guard(app, hold="reply", observe=observe)
+    observe = hold == "observe"
+    site = guard(app, hold="reply" if observe else hold, observe=observe)
     for message, status in (("hello", "200"), ("UNSAFE", "200" if observe else "400")):
         environ = create_environ("/chat", method="POST", json={"message": message})
         with gated(site.app, environ) as (iterable, events):

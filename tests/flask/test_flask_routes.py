@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -417,6 +418,14 @@ def test_rules_are_looked_at_once_and_remembered_within_bounds(
     binding = site.app.extensions["safety_middleware"].binding
     binding.bind(site.app, (), "")
     assert binding.bound
+
+
+def test_no_thread_runs_before_the_first_turn(guard: Guard) -> None:
+    before = threading.active_count()
+    site = guard(chat_app())  # a server may fork now
+    assert threading.active_count() == before
+    site.post()
+    assert threading.active_count() > before
 
 
 # How the app is held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ahocorasick_rs import AhoCorasick, BytesAhoCorasick, Implementation
@@ -59,6 +59,7 @@ class Compiled(NamedTuple):
         allowed_masks: Words with a star that are innocent, alone or with the word that follows.
         words: Folded spellings that stand alone, for words in disguise.
         longest: Characters of the longest spelling.
+        longest_allow: Characters of the longest allowed word or phrase.
     """
 
     plain: AhoCorasick | None
@@ -71,6 +72,21 @@ class Compiled(NamedTuple):
     allowed_masks: frozenset[str]
     words: dict[str, Spelling]
     longest: int
+    longest_allow: int
+
+    def beginnings(self) -> list[str]:
+        """Every spelling in order, by its letters where it is ASCII: what streams wait for."""
+        bare = {press(key)[0].decode() for rule in self.bare_rules for key in _keys(rule)}
+        direct = {
+            press(skeleton(rule.text))[0].decode() if rule.text.isascii() else rule.text
+            for rule in self.rules
+            if rule.mode != ALLOW
+        }
+        return sorted(bare | direct)
+
+
+def _keys(rules: Iterable[Spelling]) -> Iterator[bytes]:
+    return (skeleton(rule.text) for rule in rules)
 
 
 def compile_terms(
@@ -101,6 +117,7 @@ def compile_terms(
         stars,
         {text: spelling for text, spelling in rules.items() if text.isascii()},
         max(map(len, (*rules, *phrases)), default=0),
+        max(map(len, allows), default=0),
     )
 
 

@@ -106,7 +106,8 @@ def _is_cut(groups: list[str], gaps: list[str]) -> bool:
 def _is_spelt_out(flat: str, start: int, end: int, gaps: list[str], spelling: Spelling) -> bool:
     """One letter at a time: by marks, or by the same space each time."""
     if not any(char.isspace() for gap in gaps for char in gap):
-        return True
+        before, after = flat[max(0, start - 3) : start][::-1], flat[end : end + 3]
+        return spelling.mode == SUBSTRING or not (_goes_on(before) or _goes_on(after))
     gap = gaps[0]
     if any(other != gap for other in gaps):
         return False
@@ -115,6 +116,12 @@ def _is_spelt_out(flat: str, start: int, end: int, gaps: list[str], spelling: Sp
     if set(before) | set(after) <= _FILLERS and len(before) + len(after) <= 2:  # noqa: PLR2004 - "r u a"
         return True
     return len(spelling.text) >= _LONG
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a mark and one more single letter follow: the term is part of a longer word."""
+    mark, letter, rest = text[:1], text[1:2], text[2:]
+    return letter.isalnum() and not (mark.isalnum() or mark.isspace() or rest.isalnum())
 
 
 def _singles(text: str, gap: str) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ahocorasick_rs import AhoCorasick, BytesAhoCorasick
+from ahocorasick_rs import BytesAhoCorasick
 
 from . import skeleton
 from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compile_terms
@@ -19,8 +19,11 @@ from .term import Match, Term
 __all__ = ["Engine", "Hit"]
 
 _GLUE: Final = frozenset(
-    "ass big boy da dat dumb face girl head im lil lmao lol my no real so stupid tard the this u "
-    "ur wad x xd xx xxx ya you your".split()
+    (
+        *("ass", "big", "boy", "da", "dat", "dumb", "face", "girl", "head", "im", "lil", "lmao"),
+        *("lol", "my", "no", "real", "so", "stupid", "tard", "the", "this", "u", "ur", "wad", "x"),
+        *("xd", "xx", "xxx", "ya", "you", "your"),
+    )
 )
 """Words people stick to a term to hide it."""
 
@@ -48,62 +51,79 @@ class Hit(NamedTuple):
 class Engine:
     """Terms compiled for one severity. Never changed, so threads may share it."""
 
-    __slots__ = ("_fold", "_forms", "_lock", "compiled", "terms")
+    __slots__ = ("_forms", "_lock", "compiled", "folder", "terms")
 
     def __init__(self, terms: Sequence[Term], allow: Sequence[str], severity: int) -> None:
         self.terms = terms
-        self._fold = folder()
-        self.compiled: Compiled = compile_terms(terms, allow, severity, self._fold)
+        self.folder = folder()
+        self.compiled: Compiled = compile_terms(terms, allow, severity, self.folder)
         self._forms: dict[str, Spelling] | None = None
         self._lock = threading.Lock()
 
     def blocked(self, text: str) -> bool:
         """Whether any term that counts is there."""
-        if next(self.hits(self._fold.fold(text), text), None) is not None:
+        if next(self.hits(self.folder.fold(text), text), None) is not None:
             return True
         other = rewritten(text)
         return other is not None and self.blocked_plain(other)
 
     def blocked_plain(self, text: str) -> bool:
         """Whether any term is there, escapes left alone."""
-        return next(self.hits(self._fold.fold(text), text), None) is not None
+        return next(self.hits(self.folder.fold(text), text), None) is not None
 
     def find_all(self, text: str) -> tuple[Match, ...]:
         """Every term that counts, in order of place; of nested ones the longest."""
         if not self.blocked(text):
             return ()
+        return tuple(match for match, _ in self.findings(text))
+
+    def findings(self, text: str) -> list[tuple[Match, Hit]]:
+        """Every term that counts, with how it was found."""
         found = self._matches(text, None)
         if rewritten(text) is not None:
             other = retraced(text)
             found += self._matches(other.text, other)
-        found.sort(key=lambda m: (m.start, -m.end, -m.severity))
-        kept: list[Match] = []
-        for match in found:
-            if not kept or match.end > kept[-1].end:
-                kept.append(match)
-        return tuple(kept)
+        found.sort(key=lambda pair: (pair[0].start, -pair[0].end, -pair[0].severity))
+        kept: list[tuple[Match, Hit]] = []
+        for pair in found:
+            if not kept or pair[0].end > kept[-1][0].end:
+                kept.append(pair)
+        return kept
 
-    def _matches(self, text: str, outer: Reading | None) -> list[Match]:
-        flat = self._fold.fold(text)
+    def _matches(self, text: str, outer: Reading | None) -> list[tuple[Match, Hit]]:
+        flat = self.folder.fold(text)
         hits = list(self.hits(flat, text))
         if not hits:
             return []
-        reading = self._fold.trace(text)
-        matches: list[Match] = []
+        reading = self.folder.trace(text)
+        matches: list[tuple[Match, Hit]] = []
         for hit in hits:
             start, end = reading.origin(hit.start, hit.end)
             if outer is not None:
                 start, end = outer.origin(start, end)
+                hit = hit._replace(dress="escaped")  # noqa: PLW2901 - the same hit, seen from outside
             term = self.terms[hit.spelling.term]
-            matches.append(Match(term.id, term.category, term.severity, start, end))
+            matches.append((Match(term.id, term.category, term.severity, start, end), hit))
         return matches
+
+    def allowed_by(self, text: str, start: int, end: int) -> str | None:
+        """The allow rule that covers a span of the original text: a word, or a phrase."""
+        flat, reading = self.folder.fold(text), self.folder.trace(text)
+        places = [at for at in range(len(flat)) if start <= reading.starts[at] < end]
+        if not places:
+            return None
+        first, last = places[0], places[-1] + 1
+        left, right = _word(flat, first, last)
+        if flat[left:right] in self.compiled.allowed:
+            return flat[left:right]
+        for begin, stop in self._allowed(flat, self._raw_hits(flat)):
+            if begin <= first and last <= stop:
+                return flat[begin:stop]
+        return None
 
     def hits(self, flat: str, text: str) -> Iterator[Hit]:
         """Find spellings in folded text, as written first, then in other dress."""
-        plain = self.compiled.plain
-        raw_hits = [] if plain is None else plain.find_matches_as_indexes(flat, overlapping=True)
-        if self.compiled.other is not None and not flat.isascii():
-            raw_hits += self._other(self.compiled.other, flat)
+        raw_hits = self._raw_hits(flat)
         if raw_hits:
             yield from self._direct(flat, text, raw_hits)
         bare = self.compiled.bare
@@ -112,18 +132,22 @@ class Engine:
         yield from self._bare(flat, bare)
         if not flat.isascii():
             if skeleton.spelt_out(flat):
-                latin = self._fold.latin(flat)
+                latin = self.folder.latin(flat)
                 if latin != flat:
                     yield from self._bare(latin, bare)
-            for word, start, end in self._fold.disguised(flat):
+            for word, start, end in self.folder.disguised(flat):
                 spelling = self.compiled.words.get(word)
                 if spelling is not None and spelling.evades:
                     yield Hit(start, end, spelling, "lookalike")
 
-    def _other(self, other: AhoCorasick, flat: str) -> list[tuple[int, int, int]]:
-        shift = self.compiled.shift
-        found = other.find_matches_as_indexes(flat, overlapping=True)
-        return [(index + shift, start, end) for index, start, end in found]
+    def _raw_hits(self, flat: str) -> list[tuple[int, int, int]]:
+        plain, other = self.compiled.plain, self.compiled.other
+        hits = [] if plain is None else plain.find_matches_as_indexes(flat, overlapping=True)
+        if other is not None and not flat.isascii():
+            shift = self.compiled.shift
+            found = other.find_matches_as_indexes(flat, overlapping=True)
+            hits += [(index + shift, start, end) for index, start, end in found]
+        return hits
 
     def _direct(
         self, flat: str, text: str, raw_hits: Sequence[tuple[int, int, int]]
@@ -176,7 +200,7 @@ class Engine:
         return flat[left:right] in self.compiled.allowed
 
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
-        start, end = self._fold.trace(text).origin(start, end)
+        start, end = self.folder.trace(text).origin(start, end)
         return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
 
     def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:

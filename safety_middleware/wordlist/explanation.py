@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .engine import Engine
-from .term import Match
+from .engine import Engine, Hit
+from .term import Match, Term
 
 __all__ = ["Explanation", "Finding", "Reading", "explain"]
 
@@ -15,6 +16,13 @@ class Reading(StrEnum):
     """How a text had to be read for a term to appear."""
 
     WRITTEN = "as written"
+    FOLDED = "case, accents, width or look-alikes folded"
+    SEPARATED = "letters set apart, or digits and signs for letters"
+    REPEATED = "letters held down"
+    MASKED = "letters hidden behind signs"
+    LOOKALIKE = "look-alikes of another script"
+    MISSPELT = "misspelt"
+    ESCAPED = "escapes or text direction undone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,7 @@ class Finding:
     Attributes:
         match: The match.
         written: The slice of the original text.
-        read: That slice as it was read.
+        read: The spelling it was read as.
         reading: How it was read.
         blocks: Whether it counts at the list's severity.
         allowed_by: The allow rule that lets it pass, or None.
@@ -54,17 +62,30 @@ class Explanation:
         return any(finding.blocks for finding in self.findings)
 
 
-def explain(engine: Engine, text: str, severity: int) -> Explanation:
-    """Explain a text against an engine of all severities."""
-    return Explanation(
-        tuple(
+def explain(terms: Sequence[Term], allow: Sequence[str], severity: int, text: str) -> Explanation:
+    """Explain a text: what the terms find in it, at any severity and without allow rules."""
+    strict = Engine([replace(term, allow=()) for term in terms], (), 1)
+    ruled = Engine(terms, allow, severity)
+    blocking = {(match.term, match.start, match.end) for match in ruled.find_all(text)}
+    findings: list[Finding] = []
+    for match, hit in strict.findings(text):
+        blocks = (match.term, match.start, match.end) in blocking
+        findings.append(
             Finding(
-                m,
-                text[m.start : m.end],
-                text[m.start : m.end].lower(),
-                Reading.WRITTEN,
-                m.severity >= severity,
+                match,
+                text[match.start : match.end],
+                hit.spelling.text,
+                _reading(text[match.start : match.end], hit, terms[hit.spelling.term]),
+                blocks,
+                None if blocks else ruled.allowed_by(text, match.start, match.end),
             )
-            for m in engine.find_all(text)
         )
-    )
+    return Explanation(tuple(findings))
+
+
+def _reading(written: str, hit: Hit, term: Term) -> Reading:
+    if hit.dress != "written":
+        return Reading[hit.dress.upper()]
+    if term.near and not hit.spelling.evades and hit.spelling.text not in term.spellings:
+        return Reading.MISSPELT
+    return Reading.WRITTEN if written.lower() == hit.spelling.text else Reading.FOLDED

@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 
 __all__ = ["Folder", "Reading", "folder", "retraced", "rewritten"]
 
+_ASCII: Final = 0x7F
 _ASTRAL: Final = 0x10000
 _SAMPLE: Final = 1000
 _MANY: Final = 50
 """A longer text with so many stretches to fold in its first ``_SAMPLE`` characters is folded whole."""
 
 _SHAPE: Final = bytes(
-    ord("a") if chr(byte).isalpha() and byte < 0x80 else ord("?") if byte == ord("?") else 0
+    ord("a") if chr(byte).isalpha() and byte <= _ASCII else ord("?") if byte == ord("?") else 0
     for byte in range(256)
 )
 _EVERYDAY: Final = frozenset(map(chr, (*range(0x3B1, 0x3CA), *range(0x430, 0x450), 0x451)))
@@ -74,7 +75,7 @@ class Folder:
         every = _class(self.lookalikes)
         self._every = frozenset(every + "abcdefghijklmnopqrstuvwxyz")
         # Each pattern begins with a set of characters, which is what ``re`` looks for fastest.
-        low = _class(code for code in table if 0x7F < code < _ASTRAL)
+        low = _class(code for code in table if _ASCII < code < _ASTRAL)
         self._foldable = re.compile(f"[{low}\U00010000-\U0010ffff]+")
         self._mixed = re.compile(f"[a-z{every}]++")
         rare = self._strict.difference(_EVERYDAY)

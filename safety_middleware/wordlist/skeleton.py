@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = ["SIGNS", "Places", "has_signs", "letters", "press", "read", "skeleton", "stretched"]
 
+_ASCII: Final = 0x7F
 _BLOCK: Final = 256
 
 SIGNS: Final = b"@$!|+(<{#"
@@ -40,7 +41,7 @@ _WORDS: Final = bytes(
 _RUNS: Final = tuple(
     (b"." * gap + b"a" + b"." * gap, b"." + (b"a" + b"." * gap) * 4) for gap in (1, 2, 3)
 )
-_NO_LETTER: Final = bytes(not chr(b).isalpha() or b >= 128 for b in range(256))
+_NO_LETTER: Final = bytes(not chr(b).isalpha() or b > _ASCII for b in range(256))
 _KEPT: Final = bytes(b not in _SEPARATORS for b in range(256))
 _KEPT_SIGNS: Final = bytes(b not in _WEAK_SEPARATORS for b in range(256))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from safety_middleware.errors import SettingsError
 
+from .stream import Stream
+from .term import Match
 from .wordlist import Wordlist
 
 __all__ = ["WatchedWordlist"]
@@ -58,6 +60,22 @@ class WatchedWordlist:
             finally:
                 self._lock.release()
         return self._list
+
+    def find(self, text: str) -> Match | None:
+        """Find the first term that counts, by the newest list."""
+        return self.current.find(text)
+
+    def find_all(self, text: str) -> tuple[Match, ...]:
+        """Find every term that counts, by the newest list."""
+        return self.current.find_all(text)
+
+    def blocked(self, text: str) -> bool:
+        """Whether the text holds any term that counts, by the newest list."""
+        return self.current.blocked(text)
+
+    def stream(self) -> Stream:
+        """Begin to check a text that arrives in pieces, by the list of this moment."""
+        return self.current.stream()
 
     def _refresh(self) -> None:
         stamp = self._look()

@@ -122,7 +122,7 @@ class Wordlist:
 
     def explain(self, text: str) -> Explanation:
         """Say what was found at any severity, how it was read, and which allow rule applied."""
-        return explain(self._engine(1), text, self._severity)
+        return explain(self._terms, self._allow, self._severity, text)
 
     def with_terms(self, terms: Iterable[str | Term] = (), allow: Iterable[str] = ()) -> Wordlist:
         """Return a new list with more terms and allowed phrases; equal ids are replaced."""

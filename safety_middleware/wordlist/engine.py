@@ -12,7 +12,8 @@ from ahocorasick_rs import BytesAhoCorasick
 from . import skeleton
 from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compile_terms
 from .dressed import is_repeated, is_separated
-from .fold import Reading, folder, retraced, rewritten
+from .escapes import Reading, retraced, rewritten
+from .fold import folder
 from .masked import masks, unmask
 from .term import Match, Term
 

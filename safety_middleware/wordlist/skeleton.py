@@ -27,7 +27,7 @@ _WEAK_SEPARATORS: Final = bytes(b for b in _SEPARATORS if b not in SIGNS)
 _NOT_SIGNS: Final = bytes(byte for byte in range(256) if byte not in SIGNS)
 _SHAPE: Final = bytes(
     ord("a")
-    if chr(b).isalnum() and b < 128
+    if chr(b).isalnum() and b <= _ASCII
     else ord("s")
     if b in SIGNS and b != ord("!")
     else b

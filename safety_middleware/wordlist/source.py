@@ -8,13 +8,13 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from safety_middleware.errors import SettingsError
 
 from .term import Mode, Term
 
-__all__ = ["read_lines", "read_terms"]
+__all__ = ["Contents", "read_file", "read_lines"]
 
 LARGEST_FILE: Final = 16 * 1024 * 1024
 _FIELDS: Final = frozenset(
@@ -23,11 +23,26 @@ _FIELDS: Final = frozenset(
 _KINDS: Final = (("text", str), ("language", str), ("id", str), ("exact", bool), ("near", bool))
 
 
-def read_terms(path: str | Path) -> tuple[tuple[Term, ...], tuple[str, ...]]:
-    """Read a file of terms; its suffix says how, and plain lines are the default.
+class Contents(NamedTuple):
+    """What a file says.
 
-    Returns:
-        The terms, and the phrases that are allowed everywhere.
+    Attributes:
+        terms: Its terms.
+        allow: Phrases that are allowed everywhere.
+        remove: Terms of the list that ships to leave out, by id or spelling.
+        languages: Languages of the list that ships to start from; None for none of it.
+        severity: From which severity on a term counts, or None.
+    """
+
+    terms: tuple[Term, ...]
+    allow: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    languages: tuple[str, ...] | None = None
+    severity: int | None = None
+
+
+def read_file(path: str | Path) -> Contents:
+    """Read a file of terms; its suffix says how, and plain lines are the default.
 
     Raises:
         SettingsError: If the file cannot be read or holds something that is not a term.
@@ -43,7 +58,7 @@ def read_terms(path: str | Path) -> tuple[tuple[Term, ...], tuple[str, ...]]:
         if suffix == ".json":
             return _from_document(json.loads(text))
         if suffix == ".csv":
-            return tuple(map(_from_row, csv.DictReader(io.StringIO(text)))), ()
+            return Contents(tuple(map(_from_row, csv.DictReader(io.StringIO(text)))))
         return _from_lines(text)
     except OSError as error:
         raise _bad(place, error.strerror or "cannot be read") from error
@@ -99,21 +114,31 @@ def _header(line: str) -> tuple[str, int, str, frozenset[str]]:
     return category, int(severity), mode, frozenset(flags)
 
 
-def _from_lines(text: str) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+def _from_lines(text: str) -> Contents:
     allowed = [line[2:].strip() for line in text.splitlines() if line.startswith("! ")]
     rest = "\n".join(line for line in text.splitlines() if not line.startswith("! "))
-    return tuple(read_lines(rest)), tuple(a for a in allowed if a)
+    return Contents(tuple(read_lines(rest)), tuple(a for a in allowed if a))
 
 
-def _from_document(document: object) -> tuple[tuple[Term, ...], tuple[str, ...]]:
-    terms: object = document
-    allow: object = []
-    if isinstance(document, Mapping):
-        table = cast("Mapping[str, object]", document)
-        if unknown := sorted(set(table) - {"terms", "allow"}):
-            raise SettingsError("wordlist", f"{unknown[0]!r} is not known", "Use terms and allow.")
-        terms, allow = table.get("terms", []), table.get("allow", [])
-    return tuple(map(_from_entry, _list(terms))), _strings("allow", allow)
+def _from_document(document: object) -> Contents:
+    if not isinstance(document, Mapping):
+        return Contents(tuple(map(_from_entry, _list(document))))
+    table = cast("Mapping[str, object]", document)
+    if unknown := sorted(set(table) - set(Contents._fields)):
+        raise SettingsError(
+            "wordlist", f"{unknown[0]!r} is not known", f"Use {', '.join(Contents._fields)}."
+        )
+    severity = table.get("severity")
+    if severity is not None and (type(severity) is not int or severity not in range(1, 5)):
+        raise SettingsError("wordlist", f"severity {severity!r}", "Use 1 to 4.")
+    languages = table.get("languages")
+    return Contents(
+        tuple(map(_from_entry, _list(table.get("terms", [])))),
+        _strings("allow", table.get("allow", [])),
+        _strings("remove", table.get("remove", [])),
+        None if languages is None else _strings("languages", languages),
+        severity,
+    )
 
 
 def _from_entry(entry: object) -> Term:

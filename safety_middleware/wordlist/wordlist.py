@@ -12,7 +12,7 @@ from safety_middleware.errors import SettingsError
 
 from .engine import Engine
 from .explanation import Explanation, explain
-from .source import read_lines, read_terms
+from .source import read_file, read_lines
 from .stream import Stream
 from .term import Match, Term
 
@@ -66,22 +66,24 @@ class Wordlist:
         Raises:
             SettingsError: If a language does not ship; ``LANGUAGES`` are those that do.
         """
-        chosen = frozenset(LANGUAGES if languages is None else languages)
-        if unknown := sorted(chosen - set(LANGUAGES)):
-            raise SettingsError(
-                "languages", f"{unknown[0]!r} does not ship", f"Use {', '.join(LANGUAGES)}."
-            )
-        return _shipped(chosen, severity)
+        return _default(_languages(LANGUAGES if languages is None else languages), severity)
 
     @classmethod
-    def load(cls, path: str | Path, *, severity: int = BLOCKING) -> Wordlist:
+    def load(cls, path: str | Path, *, severity: int | None = None) -> Wordlist:
         """Read a file of terms: TOML, JSON, CSV, or plain lines for any other suffix.
+
+        A TOML or JSON file may also say ``languages``, to start from the list that ships for them,
+        ``remove``, ``allow`` and ``severity``; *severity* here is stronger.
 
         Raises:
             SettingsError: If the file cannot be read or an entry is not valid.
         """
-        terms, allow = read_terms(path)
-        return cls(terms, allow, severity=severity)
+        read = read_file(path)
+        terms, allow = read.terms, read.allow
+        if read.languages is not None:
+            ours, exceptions = _shipped(_languages(read.languages))
+            terms, allow = (*_without(ours, read.remove), *terms), (*exceptions, *allow)
+        return cls(terms, allow, severity=severity or read.severity or BLOCKING)
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -134,9 +136,7 @@ class Wordlist:
 
     def without(self, terms: Iterable[str]) -> Wordlist:
         """Return a new list without some terms, named by id, headword or variant."""
-        gone = {str(name).casefold() for name in _several(terms)}
-        kept = (t for t in self._terms if not gone & {t.id, *(s.casefold() for s in t.spellings)})
-        return Wordlist(kept, self._allow, severity=self._severity)
+        return Wordlist(_without(self._terms, names=terms), self._allow, severity=self._severity)
 
     def at(self, severity: int) -> Wordlist:
         """Return the same terms, counted from another severity on."""
@@ -170,18 +170,33 @@ def _several(items: Iterable[_T]) -> Iterable[_T]:
     return items
 
 
+def _without(terms: Iterable[Term], names: Iterable[str]) -> tuple[Term, ...]:
+    gone = {str(name).casefold() for name in _several(names)}
+    return tuple(term for term in terms if not gone & {term.id, *map(str.casefold, term.spellings)})
+
+
+def _languages(wanted: Iterable[str]) -> frozenset[str]:
+    chosen = frozenset(_several(wanted))
+    if unknown := sorted(chosen - set(LANGUAGES)):
+        raise SettingsError(
+            "languages", f"{unknown[0]!r} does not ship", f"Use {', '.join(LANGUAGES)}."
+        )
+    return chosen
+
+
 @lru_cache(maxsize=16)
-def _shipped(languages: frozenset[str], severity: int) -> Wordlist:
+def _default(languages: frozenset[str], severity: int) -> Wordlist:
+    return Wordlist(*_shipped(languages), severity=severity)
+
+
+@lru_cache(maxsize=16)
+def _shipped(languages: frozenset[str]) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+    """The terms that ship for some languages, and the exceptions, which are for all."""
     folder = Path(__file__).parent / "data"
-    return Wordlist(
-        [
-            term
-            for language in LANGUAGES
-            if language in languages
-            for term in read_lines(
-                (folder / "terms" / f"{language}.txt").read_text("utf-8"), language
-            )
-        ],
-        (folder / "exceptions.txt").read_text("utf-8").splitlines(),
-        severity=severity,
+    terms = tuple(
+        term
+        for language in LANGUAGES
+        if language in languages
+        for term in read_lines((folder / "terms" / f"{language}.txt").read_text("utf-8"), language)
     )
+    return terms, tuple((folder / "exceptions.txt").read_text("utf-8").splitlines())

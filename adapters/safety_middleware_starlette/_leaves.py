@@ -17,7 +17,7 @@ __all__ = ["KEY", "Guard", "Leaf", "Opaque", "Said"]
 _log = logging.getLogger("safety_middleware")
 
 KEY = "safety_middleware"
-"""The scope's key under which a leaf finds the middlewares that the request came through."""
+"""The scope's key for the middlewares a request came through: each with its ``root_path`` there."""
 Said = tuple[tuple[str, str], ...]
 """Name and text of the variable parts of a path."""
 Guard = Callable[[Route, ASGIApp, Scope, Receive, Send, Said], Awaitable[None]]
@@ -55,10 +55,9 @@ class Leaf:
 
     def _of_path(self, scope: Scope) -> Route | None:
         """The route at the place where the request came in: a sub-app can be mounted twice."""
-        root = scope.get("app_root_path", scope.get("root_path", ""))
-        path = scope["path"]
+        path, inner = scope["path"], _inner_path(scope, self.owner)
         for shape, route in self._places:
-            if shape.fullmatch(path) or shape.fullmatch(path.removeprefix(root)):
+            if shape.fullmatch(path) or shape.fullmatch(inner):
                 return route
         return next((route for _, route in self._places if route is not None), None)
 
@@ -95,11 +94,8 @@ class Opaque:
                     await self.app(scope, _unread(route, scope, receive), send)
 
     def _route(self, scope: Scope) -> Route | None:
-        path, root = scope["path"], scope.get("root_path", "")
-        route = self._routes.of_path(path)
-        if route is None and root and path.startswith(root):
-            route = self._routes.of_path(path[len(root) :])
-        return route
+        route = self._routes.of_path(scope["path"])
+        return self._routes.of_path(_inner_path(scope, self.owner)) if route is None else route
 
     async def _websocket(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         if route.policy.observe:
@@ -112,6 +108,12 @@ class Opaque:
         )
         await receive()
         await send({"type": "websocket.close", "code": 1008})
+
+
+def _inner_path(scope: Scope, owner: object) -> str:
+    """The path without what stood before the middleware; mounts below it are part of templates."""
+    path: str = scope["path"]
+    return path.removeprefix(scope[KEY][owner])
 
 
 def _protects(route: Route, scope: Scope) -> bool:

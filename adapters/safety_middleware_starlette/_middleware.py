@@ -59,7 +59,6 @@ class SafetyMiddleware:
         self._started = Opening(self._start)
         self._binding: Binding | None = None
         self._opaque: ASGIApp | None = None
-        self._alone = (self,)
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
             self._load()
             self._loaded.over = True
@@ -84,7 +83,8 @@ class SafetyMiddleware:
         if binding is None or binding.grown():
             self._bind(scope)
         around = scope.get(KEY)
-        scope[KEY] = self._alone if around is None else (*around, self)
+        root = scope.get("root_path", "")
+        scope[KEY] = {self: root} if around is None else {**around, self: root}
         if self._opaque is not None:
             await self._opaque(scope, receive, send)
         else:
@@ -122,7 +122,11 @@ class SafetyMiddleware:
         with self._lock:
             binding = self._binding
             if binding is None:
-                router = find_router(self.app) or find_router(scope.get("app"))
+                # the app whose middleware we are; inside its router we stand before another
+                outer = (
+                    None if scope["type"] != "lifespan" and "router" in scope else scope.get("app")
+                )
+                router = find_router(self.app) or find_router(outer)
                 if router is None:
                     self._opaque = self._opaque_leaf(self.app)
                     self._binding = _Unseen()

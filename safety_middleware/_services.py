@@ -74,12 +74,18 @@ def words_of(settings: Settings) -> Any:
     Raises:
         SettingsError: If it can't be read.
     """
-    from .wordlist import Wordlist  # noqa: PLC0415  # the automaton is built at start
+    from .wordlist import WatchedWordlist, Wordlist  # noqa: PLC0415  # the automaton is built at start
 
     chosen = settings.wordlist
     if chosen is None:
         return Wordlist.default(languages=settings.languages)
-    return Wordlist.load(Path(chosen)) if is_a(chosen, str, os.PathLike) else chosen
+    if is_a(chosen, str, os.PathLike):
+        return WatchedWordlist(Path(chosen), on_error=_stale)
+    return chosen
+
+
+def _stale(error: SettingsError) -> None:
+    _log.error("The changed wordlist can't be used, the old one stays in force: %s", error)
 
 
 def desk_settings_of(settings: Settings, *, needed: bool) -> DeskSettings:

@@ -78,7 +78,7 @@ def test_a_failing_port_is_the_flows_to_judge(drive: Driver) -> None:
 def test_a_failure_the_flow_does_not_expect_comes_out_and_closes_it(drive: Driver) -> None:
     log = Log()
     with pytest.raises(KeyError):
-        drive(adding(log), {}.__getitem__)
+        drive(adding(log), dict[str, int]().__getitem__)
     assert log.closed
 
 

@@ -124,8 +124,12 @@ class TestSessions:
         self, monkeypatch: pytest.MonkeyPatch, age: int, *, valid: bool
     ) -> None:
         session, cookie = RING.new_session()
-        signed = TimestampSigner.get_timestamp(RING._signer)
-        monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: signed + age)
+        later = TimestampSigner(b"any").get_timestamp() + age
+
+        def timestamp(signer: TimestampSigner) -> int:
+            return later
+
+        monkeypatch.setattr(TimestampSigner, "get_timestamp", timestamp)
         assert RING.read_session(cookie) == (session if valid else None)
 
 

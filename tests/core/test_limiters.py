@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Shared limits, against a real Redis where ``SAFETY_TEST_REDIS`` names one, and dead ones."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -74,7 +75,7 @@ class Server:
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "redis://:pass-word@127.0.0.1:{}/0".format(self._socket.getsockname()[1])
+        self.url = f"redis://:pass-word@127.0.0.1:{self._socket.getsockname()[1]}/0"
 
     def close(self) -> None:
         self._socket.close()
@@ -187,7 +188,7 @@ class TestRedis:
 
 
 @contextlib.contextmanager
-def redis_server(port: int) -> Iterator[None]:
+def redis_server(port: int) -> Generator[None]:
     """A Redis of its own, that keeps nothing."""
     program = shutil.which("redis-server")
     assert program

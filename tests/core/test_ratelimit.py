@@ -150,8 +150,7 @@ def test_a_burst_of_threads_gets_what_the_limit_says() -> None:
 
     def burst() -> None:
         start.wait()
-        for _ in range(50):
-            admitted.append(counting.hit(wanted("100/minute")).allowed)
+        admitted.extend([counting.hit(wanted("100/minute")).allowed for _ in range(50)])
 
     threads = [threading.Thread(target=burst) for _ in range(8)]
     for thread in threads:

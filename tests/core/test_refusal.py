@@ -122,7 +122,7 @@ def test_care_is_an_answer_and_no_error(accept: str | None) -> None:
 
 
 def test_cares_words_are_the_operators() -> None:
-    own = {"message": "Talk to us.", "resources": [], "phone": "1"}
+    own: dict[str, Any] = {"message": "Talk to us.", "resources": [], "phone": "1"}
     refusal = refusal_of(Decision(Action.REFUSE, Reason.CARE), ID, care=own)
     assert json.loads(refusal.body)["care"] == own
 

@@ -132,7 +132,8 @@ class Safety:
         """Open a turn without a request, for jobs, threads and scripts.
 
         It carries identity and caps to the model calls inside the block, and moderates nothing.
-        Inside a protected request its calls wait and end with that request's turn.
+        Inside a protected request its calls keep that route's rules, wait for that turn's verdict
+        and end with it.
 
         Args:
             user: The user's id; None takes the identity of the turn around it.
@@ -150,7 +151,8 @@ class Safety:
             identity = around.identity
         else:
             raise SettingsError("user", "bind() got no user", "Pass the user's id: bind(user).")
-        turn = Turn(Route("bind", Policy(**caps).over(self.settings.policy)), identity)
+        rules = self.settings.policy if around is None else around.policy
+        turn = Turn(Route("bind", Policy(**caps).over(rules)), identity)
         if around is None:
             turn.hold = "reply"
             turn.decide(Decision())

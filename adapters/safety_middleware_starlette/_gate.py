@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from anyio import current_effective_deadline
 from starlette.types import Message, Receive, Scope, Send
 
 from safety_middleware.decision import Decision
@@ -45,6 +47,7 @@ class Gate:
         self._added = added
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
         self._held: list[Message] = []
         self._flush: asyncio.Lock | None = None
         self._refusing: asyncio.Task[None] | None = None
@@ -59,9 +62,20 @@ class Gate:
                 self._held.append(message)
                 return
             began = time.monotonic()
-            decision = await wait(self._turn.admitted)
-            self.waited += time.monotonic() - began
+            try:
+                decision = await wait(self._turn.admitted)
+            except asyncio.CancelledError:
+                if current_effective_deadline() > -math.inf:
+                    raise
+                # A scope of anyio goes on cancelling. Without us there was no wait here, and it met
+                # the app in the generator that makes the reply, which then closes its model call;
+                # a generator left standing would keep that open until garbage is collected.
+                self._held.append(message)
+                return
+            finally:
+                self.waited += time.monotonic() - began
         if not decision.allowed:
+            await self._ended()
             return
         if self._held:
             await self._release()
@@ -75,6 +89,8 @@ class Gate:
     async def finish(self) -> None:
         """The app has returned: let go what is still held, or see the refusal out."""
         self._returned = True
+        if self._cancelled and self._task is not None and self._task.cancelling() > self._before:
+            self._task.uncancel()  # the app has swallowed it, which is no reason to go on with it
         if self._turn.decided is None:
             await wait(self._turn.admitted)
         if self._turn.refusal is None:
@@ -84,15 +100,16 @@ class Gate:
         elif self.status is None:
             await self._answer()
 
-    def swallows(self, before: int) -> bool:
+    def swallows(self) -> bool:
         """Whether a cancellation that reached us is the one we sent to end the app.
 
-        Args:
-            before: What ``Task.cancelling()`` said before the app was called.
+        If not, the request is ended from outside, and nothing more is sent.
         """
-        if not self._cancelled or self._task is None:
-            return False
-        return self._task.uncancel() <= before
+        task = self._task
+        if self._cancelled and task is not None and task.uncancel() <= self._before:
+            return True
+        self._returned = True
+        return False
 
     async def receive(self, receive: Receive) -> Message:
         """The app's ``receive`` once the body is read: a refused turn has no client any more."""
@@ -106,6 +123,13 @@ class Gate:
             return bool(message["type"] != "http.response.trailers")
         empties = sum(held["type"] == "http.response.body" for held in self._held)
         return not empties and not message.get("body") and bool(message.get("more_body"))
+
+    async def _ended(self) -> None:
+        """Stay until the app is told, so that nothing it does after its reply is begun."""
+        if self._refusing is None:
+            self._block()
+        if self._refusing is not None and not self._cancelled:
+            await asyncio.wait((self._refusing,))
 
     async def _release(self) -> None:
         if not self._held:
@@ -135,7 +159,7 @@ class Gate:
             self._loop.call_soon_threadsafe(self._block)
 
     def _block(self) -> None:
-        if not self._returned and self.status is None:
+        if self._refusing is None and not self._returned and self.status is None:
             self._refusing = self._loop.create_task(self._refuse_now())
 
     async def _refuse_now(self) -> None:

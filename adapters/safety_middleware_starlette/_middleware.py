@@ -186,8 +186,6 @@ class SafetyMiddleware:
         async def receive() -> Message:
             return await (gate.receive(body.replay) if body.replayed else body.replay())
 
-        task = asyncio.current_task()
-        before = task.cancelling() if task is not None else 0
         failed = True
         try:
             gate.watch()
@@ -196,7 +194,7 @@ class SafetyMiddleware:
             failed = False
             await gate.finish()
         except asyncio.CancelledError:
-            if not gate.swallows(before):
+            if not gate.swallows():
                 raise
             failed = False
             await gate.finish()

@@ -27,11 +27,13 @@ def read_multipart(body: bytes, boundary: str | None) -> list[FormField]:
     Raises:
         BadInput: If anything is not as RFC 7578 has it, or could be read in two ways: a preamble,
             a boundary inside a part, line breaks other than CR LF, folded, repeated or encoded
-            headers, text that is not UTF-8; or if there are too many fields.
+            headers, text that is not UTF-8; or if there are too many fields. One empty line in
+            front is no preamble.
     """
     if boundary is None or _BOUNDARY.fullmatch(boundary) is None:
         raise BadInput(Reason.UNREADABLE_BODY)
     mark = b"--" + boundary.encode()
+    body = body.removeprefix(b"\r\n")  # Werkzeug's client begins with one; every parser skips it
     pieces = (b"\r\n" + body).split(b"\r\n" + mark, MOST_FIELDS + 1)
     first, *parts, last = pieces if len(pieces) > 1 else (b"?", b"")
     if first or last not in {b"--", b"--\r\n"} or body.count(mark) != len(pieces) - 1:

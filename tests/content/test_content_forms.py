@@ -18,6 +18,7 @@ from starlette.formparsers import FormParser, MultiPartParser
 from starlette.requests import Request as StarletteRequest
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
+from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from safety_middleware.content import Content, FormField, FormReader, RawRequest, check, extract
@@ -260,6 +261,7 @@ def test_a_form_may_lack_its_last_line_break() -> None:
         (part(named("a"), b"x\r\n--xYzz\r\n"), 400),
         (part(named("a"), b"x\n--xYz\n\ny"), 400),
         (b"preamble\r\n" + part(named("a")), 400),
+        (b"\r\n\r\n" + part(named("a")), 400),
         (part(named("a")).replace(b"\r\n", b"\n"), 400),
         (b"--xYz\r\nno blank line\r\n", 400),
         (b"--xYz \r\n" + named("a").encode() + b"\r\n\r\nhello\r\n", 400),
@@ -468,3 +470,13 @@ def test_time_grows_with_length_alone(make: Callable[[int], tuple[bytes, str]]) 
         return best
 
     assert cost(320_000) < 40 * cost(40_000) + 0.01
+
+
+def test_the_form_that_flasks_own_test_client_sends_is_read() -> None:
+    environ = EnvironBuilder(
+        method="POST", data={"message": "hello", "f": (io.BytesIO(b"x"), "a.txt")}
+    )
+    body = environ.get_request().get_data()
+    assert body.startswith(b"\r\n--")
+    read = extract(RawRequest(body=body, content_type=environ.content_type), Policy())
+    assert {"hello", "x"} <= {part.text for part in read.parts}

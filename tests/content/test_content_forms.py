@@ -476,7 +476,8 @@ def test_the_form_that_flasks_own_test_client_sends_is_read() -> None:
     environ = EnvironBuilder(
         method="POST", data={"message": "hello", "f": (io.BytesIO(b"x"), "a.txt")}
     )
-    body = environ.get_request().get_data()
+    request = environ.get_request()
+    body = request.get_data()
     assert body.startswith(b"\r\n--")
-    read = extract(RawRequest(body=body, content_type=environ.content_type), Policy())
+    read = extract(RawRequest(body=body, content_type=request.content_type), Policy())
     assert {"hello", "x"} <= {part.text for part in read.parts}

@@ -166,6 +166,17 @@ class TestRedis:
         asyncio.run(main())
         gc.collect()
 
+    def test_a_loop_that_was_closed_without_an_end_is_forgotten(
+        self, degraded: Callable[[str, str], None]
+    ) -> None:
+        limiter = AsyncSharedLimiter("redis://127.0.0.1:1/0", degraded)
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(ask(limiter, wanted("5/minute")))
+        loop.close()
+        limiter._fallback._until = 0.0
+        asyncio.run(ask(limiter, wanted("5/minute")))
+        assert limiter._pools == {}
+
     def test_a_cancelled_turn_leaves_the_connections_in_order(
         self, said: Said, degraded: Callable[[str, str], None]
     ) -> None:

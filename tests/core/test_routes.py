@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from safety_middleware import Policy, SettingsError
 from safety_middleware.marks import Mark
-from safety_middleware.routes import Routes, normal
+from safety_middleware.routes import Routes, normal, protects
 
 DEFAULT = Policy(max_images=0)
 
@@ -203,3 +203,48 @@ def test_with_no_routes_at_all_the_error_says_so() -> None:
 def test_far_names_are_listed_where_none_is_near() -> None:
     with pytest.raises(SettingsError, match="nearest are: /zzz"):
         Routes(policies("/chat"), DEFAULT).missing(["/zzz"])
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "methods", "protected"),
+    [
+        ("POST", True, None, True),
+        ("post", False, None, True),
+        ("GET", False, None, False),
+        ("GET", True, None, True),
+        ("BREW", False, None, True),
+        ("GET", True, ("POST",), False),
+        ("GET", False, ("GET",), True),
+        ("HEAD", False, ("GET",), True),
+        ("BREW", False, ("POST",), False),
+        ("GET", False, ("*",), True),
+    ],
+)
+def test_a_request_with_a_body_is_protected_unless_methods_were_named(
+    method: str, methods: tuple[str, ...] | None, *, body: bool, protected: bool
+) -> None:
+    policy = Policy() if methods is None else Policy(methods=methods)
+    assert protects(policy, method, body=body) is protected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "template", "crosses"),
+    [
+        ("/chat", "/{page}", True),
+        ("/chat", "/{page}/x", False),
+        ("/api/chat", "/api/{page}", True),
+        ("/api/chat", "/other/{page}", False),
+        ("/chat", "/{rest:path}", True),
+        ("/chat", "/x/{rest:path}", False),
+        ("/chat", "/health", False),
+        ("/chat/*", "/{page}", False),
+        ("/chat/*", "/{a}/{b}", True),
+    ],
+)
+def test_a_template_crosses_a_pattern_where_one_of_its_paths_is_named(
+    pattern: str, template: str, *, crosses: bool
+) -> None:
+    routes = Routes(policies(pattern), DEFAULT)
+    assert routes.crosses(template) is crosses
+    if crosses:
+        routes.missing([template])

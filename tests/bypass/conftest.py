@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from safety_middleware import Policy, Safety, Settings
+from safety_middleware import Policy, Safety, Settings, guard_client
 from safety_middleware.testing import FakeOpenAI
 from safety_middleware_starlette import SafetyMiddleware
 from tests.contract import serving
@@ -64,6 +65,24 @@ class Bench:
     directory: Path
     stack: ExitStack
     made: int = 0
+    clients: list[AsyncOpenAI] = field(default_factory=list[AsyncOpenAI])
+
+    def model(self) -> AsyncOpenAI:
+        """A guarded client of the model; apps of ``app()`` close it."""
+        client = AsyncOpenAI(base_url=self.fake.base_url, api_key="sk-test", max_retries=0)
+        self.clients.append(guard_client(client))
+        return self.clients[-1]
+
+    def app(self, routes: list[Any], **options: Any) -> Starlette:
+        """A Starlette app, not guarded yet."""
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            yield
+            for client in self.clients:
+                await client.close()
+
+        return Starlette(routes=routes, lifespan=lifespan, **options)
 
     def safety(
         self, routes: Any = None, settings: dict[str, Any] | None = None, **policy: Any
@@ -91,7 +110,7 @@ class Bench:
 
     def guarded(self, routes: list[Any], patterns: Any = None, **policy: Any) -> Starlette:
         """A Starlette app of *routes* behind the middleware."""
-        app = Starlette(routes=routes)
+        app = self.app(routes)
         app.add_middleware(SafetyMiddleware, safety=self.safety(patterns, **policy))
         return app
 

@@ -59,7 +59,9 @@ class SafetyMiddleware:
         self._started = Opening(self._start)
         self._binding: Binding | None = None
         self._opaque: ASGIApp | None = None
-        if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
+        if safety is not None:
+            self._loaded.over, self._started.over = True, safety.started
+        elif asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
             self._load()
             self._loaded.over = True
 

@@ -20,4 +20,4 @@ def build(app: Flask, *args: Any, **kwargs: Any) -> None:
     SafetyMiddleware(app, **chosen())
 
 
-Flask.__init__ = build  # type: ignore[method-assign]  # an app of the tests
+Flask.__init__ = build  # type: ignore[assignment, method-assign]  # an app of the tests

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
+from safety_middleware import Safety
+from safety_middleware.loading import load
 from safety_middleware.moderation import Desk, Question
 from safety_middleware.verdict import Verdict
 
-__all__ = ["chosen"]
+__all__ = ["chosen", "ready"]
 
 MODE = os.environ["CONFORMANCE_MODE"]
 COMMON: dict[str, Any] = {
@@ -38,10 +41,22 @@ def chosen() -> dict[str, Any]:
     return {**COMMON, **MODES[MODE]}
 
 
+@cache
+def _started() -> Safety:
+    engine = Safety(load(chosen()).settings)
+    engine.start()
+    return engine
+
+
+def ready() -> dict[str, Any]:
+    """The same as one engine that has been started, as it is behind a server's lifespan."""
+    return {"safety": _started()}
+
+
 def answer(_desk: Desk, _question: Question) -> Future[Verdict]:
     future: Future[Verdict] = Future()
     future.set_result(Verdict(frozenset(), {}))
     return future
 
 
-Desk.ask = Desk.ask_from_thread = answer  # type: ignore[method-assign]  # in place of the network
+Desk.ask = Desk.ask_from_thread = answer  # type: ignore[assignment, method-assign]  # in place of the network

@@ -105,8 +105,7 @@ def run(place: Place, mode: str, only: Collection[str] = ()) -> Outcomes:
     command = [str(place.python), "-m", "pytest", "-p", "no:cacheprovider", "-p", "outcomes"]
     if mode != "baseline":
         command += ["-p", target.plugin]
-    if mode == "observed":
-        command += target.observed
+    command += [*target.arguments, *(target.observed if mode == "observed" else ())]
     command += ["--basetemp", str(place.scratch / "tmp"), *(only or ["tests"])]
     log = place.scratch.with_name(f"{mode}{'-again' if only else ''}.log")
     with log.open("wb") as output:

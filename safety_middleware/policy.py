@@ -12,6 +12,7 @@ from ._checks import (
     Check,
     available,
     flag,
+    is_a,
     items_of,
     mapping,
     names,
@@ -234,7 +235,7 @@ def _limits(name: str, value: Any) -> str:
 
 
 def _wordlist(name: str, value: Any) -> bool | Matcher:
-    matcher = callable(getattr(value, "find", None)) and not isinstance(value, str | bytes)
+    matcher = callable(getattr(value, "find", None)) and not is_a(value, str, bytes)
     if not matcher and not isinstance(value, bool):
         raise SettingsError(name, f"{value!r} is no wordlist", "Use true, false or a Wordlist.")
     checked: bool | Matcher = value

@@ -9,7 +9,7 @@ from typing import Final
 from .compiled import SUBSTRING, Spelling
 from .skeleton import skeleton
 
-__all__ = ["is_repeated", "is_separated"]
+__all__ = ["is_repeated", "is_separated", "spelt_around"]
 
 _GROUPS: Final = re.compile(r"[^\W_]+")
 _FILLERS: Final = frozenset("aiuroynkbcdmw")
@@ -17,8 +17,15 @@ _FILLERS: Final = frozenset("aiuroynkbcdmw")
 
 _APOSTROPHES: Final = ("'", "\u2019")
 
+_LONG_PHRASE: Final = 8
+"""Letters a phrase must have to be found without its spaces."""
+
 _LONG: Final = 5
 """Letters a term must have to be taken out of a longer run of single letters."""
+
+_SINGLES: Final = re.compile(r"(?:[\W_]{1,3}[^\W_](?![^\W_]))*")
+_FAR: Final = 80
+"""Characters looked at on either side of a spelt-out term."""
 
 _INNOCENT_SPLITS: Final = frozenset({("who", "re"), ("who", "res"), ("as", "shole"), ("bit", "ch")})
 
@@ -66,8 +73,12 @@ def is_repeated(run: bytes, spelling: Spelling) -> bool:
 def _is_solid(flat: str, start: int, end: int, spelling: Spelling, *, inside: bool) -> bool:
     """Digits or signs in place of letters, in one piece."""
     part = flat[start:end]
-    if part == spelling.text.replace(" ", "") or not any(char.isalpha() for char in part):
+    if not any(char.isalpha() for char in part):
         return False
+    if part == spelling.text.replace(
+        " ", ""
+    ):  # as written it was found already, or may not stand here
+        return " " in spelling.text and len(part) >= _LONG_PHRASE and not inside
     if not inside:
         return True
     if part.isalpha():
@@ -89,7 +100,7 @@ def _is_phrase(groups: list[str], spelling: Spelling) -> bool:
     """Words of a phrase with anything between them; none of them cut."""
     words = spelling.text.split(" ")
     text = "".join(groups)
-    if text != "".join(words):
+    if len(text) != sum(map(len, words)):
         return False
     ends = {sum(map(len, words[:n])) for n in range(1, len(words))}
     cuts = {sum(map(len, groups[:n])) for n in range(1, len(groups))}
@@ -116,6 +127,14 @@ def _is_spelt_out(flat: str, start: int, end: int, gaps: list[str], spelling: Sp
     if set(before) | set(after) <= _FILLERS and len(before) + len(after) <= 2:  # noqa: PLR2004 - "r u a"
         return True
     return len(spelling.text) >= _LONG
+
+
+def spelt_around(flat: str, start: int, end: int) -> str:
+    """The letters of a span, with the single letters that go on before and after it."""
+    before = _SINGLES.match(flat[max(0, start - _FAR) : start][::-1])
+    after = _SINGLES.match(flat[end : end + _FAR])
+    parts = (before[0][::-1] if before else "", flat[start:end], after[0] if after else "")
+    return "".join(char for part in parts for char in part if char.isalpha())
 
 
 def _goes_on(text: str) -> bool:

@@ -11,7 +11,7 @@ from ahocorasick_rs import BytesAhoCorasick
 
 from . import skeleton
 from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compile_terms
-from .dressed import is_repeated, is_separated
+from .dressed import is_repeated, is_separated, spelt_around
 from .escapes import Reading, retraced, rewritten
 from .fold import folder
 from .masked import masks, unmask
@@ -200,6 +200,13 @@ class Engine:
         left, right = _word(flat, start, end)
         return flat[left:right] in self.compiled.allowed
 
+    def _is_spelt_innocent(self, flat: str, start: int, end: int) -> bool:
+        """Whether a spelt-out word is allowed, or a phrase that holds the span."""
+        if spelt_around(flat, start, end) in self.compiled.allowed:
+            return True
+        spans = self._allowed(flat, self._raw_hits(flat))
+        return any(first <= start and end <= last for first, last in spans)
+
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
         start, end = self.folder.trace(text).origin(start, end)
         return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
@@ -233,6 +240,7 @@ class Engine:
                     last - first == len(spelling.text.replace(" ", ""))
                     and is_separated(flat, start, end, spelling, letter)
                     and not self._is_innocent(flat, start, end)
+                    and not self._is_spelt_innocent(flat, start, end)
                 ):
                     yield Hit(start, end, spelling, "separated")
 

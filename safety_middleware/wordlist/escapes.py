@@ -110,7 +110,7 @@ _REWRITES: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...]] 
         re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"),
         unescape,
     ),
-    ("%", re.compile(r"(?:%[0-9a-fA-F]{2}){2,}+"), _percent),
+    ("%", re.compile(r"(?:%[0-9a-fA-F]{2})++"), _percent),
     ("\\", re.compile(r"\\(?:u\{?[0-9a-fA-F]{4,6}\}?|x[0-9a-fA-F]{2})"), _backslash),
     (
         "\u202e",

@@ -8,6 +8,7 @@ from typing import Final
 
 from . import skeleton
 from .engine import Engine
+from .escapes import retraced, rewritten
 from .term import Match
 
 __all__ = ["Stream"]
@@ -35,7 +36,7 @@ class Stream:
         self._kept = ""
         self._offset = 0
         self._beginnings = engine.compiled.beginnings()
-        self._reach = 4 * max(engine.compiled.longest, 8)
+        self._reach = 8 * max(engine.compiled.longest, 8)
         self._ahead = engine.compiled.longest_allow
         self.pending = 0
 
@@ -76,11 +77,17 @@ class Stream:
         override = tail.rfind(_OVERRIDE)
         if override >= 0 and "\u202c" not in tail[override:]:
             start = min(start, override)
-        reading = self._engine.folder.trace(tail)
-        for flat_place in (self._open(reading.text), self._open_other(reading.text)):
-            if flat_place is not None:
-                start = min(start, reading.starts[flat_place])
+        start = min(start, self._open_in(tail))
+        if rewritten(tail) is not None:
+            plain = retraced(tail)
+            start = min(start, plain.starts[self._open_in(plain.text)])
         return len(tail) - start
+
+    def _open_in(self, text: str) -> int:
+        """Where the earliest unfinished spelling begins, else the end."""
+        reading = self._engine.folder.trace(text)
+        places = (self._open(reading.text), self._open_other(reading.text))
+        return min((reading.starts[at] for at in places if at is not None), default=len(text))
 
     def _open(self, flat: str) -> int | None:
         """Where the earliest spelling begins of which all letters up to the end have been seen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 __all__ = ["ALLOWED", "Action", "Decision", "Reason"]
 
@@ -16,7 +17,8 @@ class Reason(StrEnum):
 
     status: int
 
-    def __new__(cls, value: str, status: int) -> Reason:
+    def __new__(cls, value: str, status: int) -> Self:
+        """Make a member of its value and its status."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.status = status

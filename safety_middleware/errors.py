@@ -13,6 +13,8 @@ SafetyError
 No message ever holds the user's text, a raw user id, a score or a secret.
 """
 
+# ruff: noqa: N818  # the names are public and say what happened
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -18,6 +18,7 @@ No message ever holds the user's text, a raw user id, a score or a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from .decision import Decision, Reason
 
@@ -31,6 +32,7 @@ __all__ = [
     "SettingsError",
     "StorageUnavailable",
     "Unavailable",
+    "is_block",
 ]
 
 
@@ -117,3 +119,11 @@ class StorageUnavailable(Unavailable):
     def __init__(self, service: str, causes: Sequence[str] = ()) -> None:
         super().__init__(f"{service} is not available" + "".join(f": {c}" for c in causes))
         self.service = service
+
+
+def is_block(problem: BaseException) -> bool:
+    """Whether an app's error is but our own ``ContentBlocked``, alone or in groups of it."""
+    if isinstance(problem, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", problem)
+        return all(map(is_block, group.exceptions))
+    return isinstance(problem, ContentBlocked)

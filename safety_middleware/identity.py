@@ -19,6 +19,8 @@ from .errors import SettingsError
 __all__ = ["Identity", "Keyring", "Kind", "client_address", "secret_bytes", "user_reference"]
 
 MIN_SECRET_BYTES = 32
+SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
+"""Keys under which web apps keep the id of a logged-in user in their session."""
 SESSION_COOKIE = "safety_session"
 SESSION_MAX_AGE = 365 * 24 * 3600
 """Lifetime of the anonymous session cookie, in seconds."""

@@ -12,6 +12,7 @@ from flask import Request
 from werkzeug.http import HTTP_STATUS_CODES
 
 from safety_middleware import ContentBlocked
+from safety_middleware.headers import keeps
 from safety_middleware.turn import bound
 
 from ._binding import Found
@@ -20,8 +21,6 @@ from ._visit import Headers, Visit, with_more
 
 __all__ = ["Gate"]
 
-KEPT = ("access-control-", "vary")
-"""Headers of the app that a late refusal keeps; a cookie could hold the unchecked reply."""
 Write: TypeAlias = Callable[[bytes], object]
 
 
@@ -113,7 +112,7 @@ class Gate:
         refusal = visit.refusal()
         visit.status = refusal.status
         app = [] if self._held is None else self._held[1]
-        kept = [(name, value) for name, value in app if name.lower().startswith(KEPT)]
+        kept = [(name, value) for name, value in app if keeps(name)]
         headers = with_more(with_more(list(refusal.headers), kept), visit.added())
         phrase = HTTP_STATUS_CODES.get(refusal.status, "Refused")
         self._start(f"{refusal.status} {phrase}", headers)

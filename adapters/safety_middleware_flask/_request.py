@@ -16,14 +16,16 @@ from werkzeug.datastructures import EnvironHeaders
 
 from safety_middleware import Decision, Safety, SettingsError
 from safety_middleware.content import FormField, RawRequest
-from safety_middleware.identity import SESSION_COOKIE, Identity, client_address
+from safety_middleware.identity import (
+    SESSION_COOKIE,
+    SESSION_USER_KEYS,
+    Identity,
+    client_address,
+)
 
 from ._input import Input
 
 __all__ = ["Ports", "identify", "put_input"]
-
-SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
-"""Keys under which web apps keep the id of a logged-in user in ``flask.session``."""
 
 
 class Ports:

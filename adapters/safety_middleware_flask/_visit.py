@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from threading import RLock
-from typing import cast
 
 from flask import Flask, Request, Response
 
-from safety_middleware import Action, ContentBlocked, Decision, Reason, Safety
+from safety_middleware import Action, Decision, Reason, Safety
+from safety_middleware.errors import is_block
 from safety_middleware.flow import run
 from safety_middleware.guard import Outcome
-from safety_middleware.identity import SESSION_COOKIE, SESSION_MAX_AGE, Kind
+from safety_middleware.headers import added_headers
 from safety_middleware.refusal import Refusal
 from safety_middleware.turn import Route, Turn
 
@@ -76,7 +76,7 @@ class Visit:
 
     def blocks(self, problem: BaseException) -> bool:
         """Whether the app's error is but our own, of this turn's refusal."""
-        return self.turn.refusal is not None and _is_block(problem)
+        return self.turn.refusal is not None and is_block(problem)
 
     def response(self) -> Response:
         """The refusal as a response, for the app's ``after_request`` functions."""
@@ -91,17 +91,8 @@ class Visit:
 
     def added(self) -> Headers:
         """What the reply gets besides the app's own: the limits, and a session where there is none."""
-        added = list(self.turn.findings.headers)
-        settings, identity = self._safety.settings, self.turn.identity
-        if identity is not None and identity.kind is Kind.ADDRESS and not settings.session:
-            _, cookie = self._safety.keyring.new_session()
-            secure = "; Secure" if self._request.is_secure else ""
-            written = (
-                f"{SESSION_COOKIE}={cookie}; Max-Age={SESSION_MAX_AGE}; Path=/; HttpOnly; "
-                f"SameSite={settings.cookie_samesite}{secure}"
-            )
-            added.append(("Set-Cookie", written))
-        return added
+        safety, secure = self._safety, self._request.is_secure
+        return added_headers(self.turn, safety.keyring, safety.settings, secure=secure)
 
     def settle(self, *, disconnected: bool = False, failed: bool = False) -> None:
         """The reply is over: settle the turn, once, now or when its verdict is in."""
@@ -141,10 +132,3 @@ def with_more(headers: Headers, more: Headers) -> Headers:
     """*headers*, and those of *more* that are not among them; cookies always."""
     names = {name.lower() for name, _ in headers} - {"set-cookie"}
     return [*headers, *((name, value) for name, value in more if name.lower() not in names)]
-
-
-def _is_block(problem: BaseException) -> bool:
-    if isinstance(problem, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", problem)
-        return all(map(_is_block, group.exceptions))
-    return isinstance(problem, ContentBlocked)

@@ -12,6 +12,7 @@ from anyio import current_effective_deadline
 from starlette.types import Message, Receive, Scope, Send
 
 from safety_middleware.decision import Decision
+from safety_middleware.headers import keeps
 from safety_middleware.refusal import Refusal
 from safety_middleware.turn import Turn
 from safety_middleware.verdict import wait
@@ -19,8 +20,6 @@ from safety_middleware.verdict import wait
 __all__ = ["Gate", "Headers", "send_refusal"]
 
 Headers = list[tuple[bytes, bytes]]
-KEPT = (b"access-control-", b"vary")
-"""Headers of the app that a late refusal keeps; a cookie could hold the unchecked reply."""
 
 
 class Gate:
@@ -180,7 +179,7 @@ class Gate:
     def _kept(self) -> Headers:
         start = next((m for m in self._held if m["type"] == "http.response.start"), None)
         headers: Headers = [] if start is None else [(n, v) for n, v in start.get("headers", ())]
-        return [(n, v) for n, v in headers if n.lower().startswith(KEPT)]
+        return [(n, v) for n, v in headers if keeps(n.decode("latin-1"))]
 
 
 async def send_refusal(refusal: Refusal, headers: Headers, send: Send) -> None:

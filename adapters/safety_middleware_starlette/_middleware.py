@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from threading import Lock
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from safety_middleware import ContentBlocked, Decision, Safety, SettingsError
+from safety_middleware import Decision, Safety, SettingsError
+from safety_middleware.errors import is_block
 from safety_middleware.flow import arun
 from safety_middleware.guard import Outcome
-from safety_middleware.identity import SESSION_COOKIE, SESSION_MAX_AGE, Kind
+from safety_middleware.headers import added_headers
 from safety_middleware.refusal import Refusal
 from safety_middleware.safety import engine
 from safety_middleware.turn import Route, Turn, bound
@@ -203,7 +204,7 @@ class SafetyMiddleware:
         except Exception as problem:
             # The app's own error page would pass the gate by, so it waits for the verdict too.
             await gate.finish()
-            if turn.refusal is None or not _is_block(problem):
+            if turn.refusal is None or not is_block(problem):
                 raise
             failed = False
         finally:
@@ -225,24 +226,9 @@ class SafetyMiddleware:
             self.safety.finish(turn, Outcome(None, scope["method"], failed=failed))
 
     def _headers(self, turn: Turn, scope: Scope) -> Headers:
-        """What the reply gets besides the app's own: the limits, and a session where there is none."""
-        added = [(n.lower().encode(), v.encode()) for n, v in turn.findings.headers]
-        settings = self.safety.settings
-        if (
-            turn.identity is not None
-            and turn.identity.kind is Kind.ADDRESS
-            and not settings.session
-        ):
-            _, cookie = self.safety.keyring.new_session()
-            secure = "; Secure" if scope.get("scheme") in {"https", "wss"} else ""
-            added.append(
-                (
-                    b"set-cookie",
-                    f"{SESSION_COOKIE}={cookie}; Max-Age={SESSION_MAX_AGE}; Path=/; HttpOnly; "
-                    f"SameSite={settings.cookie_samesite}{secure}".encode(),
-                )
-            )
-        return added
+        safety, secure = self.safety, scope.get("scheme") in {"https", "wss"}
+        added = added_headers(turn, safety.keyring, safety.settings, secure=secure)
+        return [(name.lower().encode(), value.encode()) for name, value in added]
 
     def _refusal(self, turn: Turn, scope: Scope, decision: Decision) -> Refusal:
         return self.safety.refusal(turn, decision, header(scope, b"accept"))
@@ -267,11 +253,3 @@ def _asyncio_only() -> None:
             "it is not asyncio's",
             "Run the app on asyncio or uvloop; trio is not supported.",
         ) from None
-
-
-def _is_block(problem: BaseException) -> bool:
-    """Whether an app's error is but our own ``ContentBlocked``, alone or in groups."""
-    if isinstance(problem, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", problem)
-        return all(map(_is_block, group.exceptions))
-    return isinstance(problem, ContentBlocked)

@@ -14,13 +14,16 @@ from starlette.types import Message, Receive, Scope
 from safety_middleware import Decision, Reason, Safety, SettingsError
 from safety_middleware.content import FormField, RawRequest
 from safety_middleware.errors import BadInput
-from safety_middleware.identity import SESSION_COOKIE, Identity, client_address
+from safety_middleware.identity import (
+    SESSION_COOKIE,
+    SESSION_USER_KEYS,
+    Identity,
+    client_address,
+)
 from safety_middleware.verdict import wait
 
 __all__ = ["Body", "Ports", "header", "identify"]
 
-SESSION_USER_KEYS = ("user_id", "_user_id", "uid", "sub")
-"""Keys under which web apps keep the id of a logged-in user in ``request.session``."""
 _COOKIE = re.compile(rf"(?:^|;\s*){SESSION_COOKIE}=([^;]+)")
 _CONTENT = (b"content-type", b"content-encoding", b"content-length")
 _BOUNDARY = re.compile(r'(?i)multipart/.*;\s*boundary="?([^";,]+)')

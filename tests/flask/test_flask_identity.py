@@ -10,8 +10,6 @@ import pytest
 from flask import Flask, g, session
 
 from safety_middleware import SettingsError, current_turn
-from safety_middleware_flask import _request as ours
-from safety_middleware_starlette import _request as theirs
 
 Guard = Callable[..., Any]
 
@@ -31,10 +29,6 @@ def app() -> Flask:
         return "in"
 
     return app
-
-
-def test_both_adapters_look_for_the_same_session_keys() -> None:
-    assert ours.SESSION_USER_KEYS == theirs.SESSION_USER_KEYS
 
 
 def test_the_callable_sees_what_before_request_functions_found(guard: Guard, app: Flask) -> None:

@@ -43,12 +43,12 @@ def is_separated(flat: str, start: int, end: int, spelling: Spelling, letter: st
     inside = flat[start - 1 : start].isalnum() or flat[end : end + 1].isalnum()
     if inside and spelling.mode != SUBSTRING:
         return False
-    part = flat[start:end]
-    groups = re.findall(f"[{letter}]+", part)
-    if len(groups) == 1:
+    if end - start == len(spelling.text) - spelling.text.count(" "):
         return _is_solid(flat, start, end, spelling, inside=inside)
     if inside:
         return False
+    part = flat[start:end]
+    groups = re.findall(f"[{letter}]+", part)
     gaps = re.findall(f"[^{letter}]+", part)
     if " " in spelling.text:
         return _is_phrase(groups, spelling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from .compiled import ALLOW, PREFIX, SUBSTRING, WORD, Compiled, Spelling, compil
 from .dressed import is_repeated, is_separated, spelt_around
 from .escapes import Reading, retraced, rewritten
 from .fold import folder
-from .masked import masks, unmask
+from .masked import HIDERS, Masks, masks, stars, unmask
 from .term import Match, Term
 
 __all__ = ["Engine", "Hit"]
@@ -30,7 +31,6 @@ _GLUE: Final = frozenset(
 
 _LETTERS: Final = "a-z0-9"
 _WITH_SIGNS: Final = "a-z0-9@$!|+(<{#"
-_HIDERS: Final = ("*", "#", "%", "@")
 
 
 class Hit(NamedTuple):
@@ -58,7 +58,7 @@ class Engine:
         self.terms = terms
         self.folder = folder()
         self.compiled: Compiled = compile_terms(terms, allow, severity, self.folder)
-        self._forms: dict[str, Spelling] | None = None
+        self._forms: Masks | None = None
         self._lock = threading.Lock()
 
     def blocked(self, text: str) -> bool:
@@ -117,6 +117,9 @@ class Engine:
         left, right = _word(flat, first, last)
         if flat[left:right] in self.compiled.allowed:
             return flat[left:right]
+        for rule in self.compiled.allowed_masks:
+            if rule.startswith(stars(flat[first:last])) and stars(flat).startswith(rule, first):
+                return rule
         for begin, stop in self._allowed(flat, self._raw_hits(flat)):
             if begin <= first and last <= stop:
                 return flat[begin:stop]
@@ -200,13 +203,6 @@ class Engine:
         left, right = _word(flat, start, end)
         return flat[left:right] in self.compiled.allowed
 
-    def _is_spelt_innocent(self, flat: str, start: int, end: int) -> bool:
-        """Whether a spelt-out word is allowed, or a phrase that holds the span."""
-        if spelt_around(flat, start, end) in self.compiled.allowed:
-            return True
-        spans = self._allowed(flat, self._raw_hits(flat))
-        return any(first <= start and end <= last for first, last in spans)
-
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
         start, end = self.folder.trace(text).origin(start, end)
         return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
@@ -224,23 +220,29 @@ class Engine:
                 yield from self._separated(flat, raw, found, signs=True)
         for start, end in skeleton.stretched(raw):
             yield from self._repeated(flat, raw, bare, start, end)
-        for sign in _HIDERS:
-            if sign in flat:
-                yield from self._masked(flat, sign)
+        if any(sign in flat for sign in HIDERS):
+            for start, end, spelling in unmask(flat, self._masks()):
+                yield Hit(start, end, spelling, "masked")
 
     def _separated(
         self, flat: str, raw: bytes, found: Sequence[tuple[int, int, int]], *, signs: bool
     ) -> Iterator[Hit]:
         places = skeleton.Places(raw, signs=signs)
         letter = _WITH_SIGNS if signs else _LETTERS
+        allowed: list[tuple[int, int]] | None = None
         for index, first, last in found:
             start, end = places[first], places[last - 1] + 1
             for spelling in self.compiled.bare_rules[index]:
-                if (
-                    last - first == len(spelling.text.replace(" ", ""))
-                    and is_separated(flat, start, end, spelling, letter)
-                    and not self._is_innocent(flat, start, end)
-                    and not self._is_spelt_innocent(flat, start, end)
+                if last - first != len(spelling.text.replace(" ", "")) or not is_separated(
+                    flat, start, end, spelling, letter
+                ):
+                    continue
+                if allowed is None:
+                    allowed = self._allowed(flat, self._raw_hits(flat))
+                if not (
+                    self._is_innocent(flat, start, end)
+                    or spelt_around(flat, start, end) in self.compiled.allowed
+                    or any(a <= start and end <= b for a, b in allowed)
                 ):
                     yield Hit(start, end, spelling, "separated")
 
@@ -259,22 +261,13 @@ class Engine:
                 ):
                     yield Hit(start, end, spelling, "repeated")
 
-    def _masked(self, flat: str, sign: str) -> Iterator[Hit]:
-        place = flat.find(sign, 1)
-        while place > 0:
-            if _is_letter(flat[place - 1]):
-                found = unmask(flat, place, self._masks(), self.compiled.allowed_masks)
-                if found is not None:
-                    yield Hit(*found, "masked")
-            place = flat.find(sign, place + 1)
-
-    def _masks(self) -> dict[str, Spelling]:
+    def _masks(self) -> Masks:
         """Made when the first star is met: most texts have none."""
         if self._forms is None:
             with self._lock:
                 if self._forms is None:
                     rules = (s for some in self.compiled.bare_rules for s in some)
-                    self._forms = masks(rules)
+                    self._forms = masks(rules, self.compiled.allowed_masks)
         return self._forms
 
 
@@ -291,13 +284,19 @@ def _letter_at(text: str, place: int) -> bool:
 
 
 _LONGEST_WORD: Final = 60
+_LETTERS_ON: Final = re.compile("[a-z]*", re.IGNORECASE)
 
 
 def _word(text: str, start: int, end: int) -> tuple[int, int]:
     """The letters around a span; looks at a bounded stretch only."""
-    left, right = start, end
-    while left > max(0, start - _LONGEST_WORD) and _is_letter(text[left - 1]):
-        left -= 1
-    while right < min(len(text), end + _LONGEST_WORD) and _is_letter(text[right]):
-        right += 1
-    return left, right
+    before = text[max(0, start - _LONGEST_WORD) : start]
+    after = text[end : end + _LONGEST_WORD]
+    if before.isascii() and after.isascii():
+        left, right = _LETTERS_ON.match(before[::-1]), _LETTERS_ON.match(after)
+        return start - (left.end() if left else 0), end + (right.end() if right else 0)
+    left_end, right_end = start, end
+    while left_end > start - len(before) and _is_letter(text[left_end - 1]):
+        left_end -= 1
+    while right_end < end + len(after) and _is_letter(text[right_end]):
+        right_end += 1
+    return left_end, right_end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from html import unescape
 from typing import Final, NamedTuple
 
@@ -41,8 +42,7 @@ def rewritten(text: str) -> str | None:
         before = current
         for sign, pattern, read in _REWRITES:
             if sign in current:
-                step = _substitute(current, pattern, read)
-                current = current if step is None else step.text
+                current = _undone(current, pattern, read)
         if current == before:
             break
     return None if current == text else current
@@ -58,6 +58,10 @@ def retraced(text: str) -> Reading:
                 step = _substitute(whole.text, pattern, read)
                 whole = whole if step is None else _compose(whole, step)
     return whole
+
+
+def _undone(text: str, pattern: re.Pattern[str], read: Callable[[str], str]) -> str:
+    return pattern.sub(lambda found: read(found[0]), text)
 
 
 def _substitute(text: str, pattern: re.Pattern[str], read: Callable[[str], str]) -> Reading | None:
@@ -89,13 +93,20 @@ def _compose(outer: Reading, inner: Reading) -> Reading:
     return Reading(inner.text, starts, ends)
 
 
+@lru_cache(maxsize=1024)
 def _percent(run: str) -> str:
     return bytes.fromhex(run.replace("%", "")).decode("utf-8", "replace")
 
 
+@lru_cache(maxsize=1024)
 def _backslash(escape: str) -> str:
     code = int(escape.strip("\\ux{}"), 16)
     return chr(code) if code <= sys.maxunicode else escape
+
+
+@lru_cache(maxsize=1024)
+def _entity(entity: str) -> str:
+    return unescape(entity)
 
 
 def _tags(run: str) -> str:
@@ -108,7 +119,7 @@ _REWRITES: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...]] 
     (
         "&",
         re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"),
-        unescape,
+        _entity,
     ),
     ("%", re.compile(r"(?:%[0-9a-fA-F]{2})++"), _percent),
     ("\\", re.compile(r"\\(?:u\{?[0-9a-fA-F]{4,6}\}?|x[0-9a-fA-F]{2})"), _backslash),

@@ -3,64 +3,98 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
-from .compiled import SUBSTRING, Spelling
+from .compiled import SHORTEST_EVASION, SUBSTRING, Spelling
 
-__all__ = ["masks", "unmask"]
+__all__ = ["HIDERS", "Masks", "masks", "stars", "unmask"]
 
+HIDERS: Final = ("*", "#", "%", "@")
 _SIGNS: Final = str.maketrans("#%@", "***")
-_BEFORE: Final = re.compile(r"[a-z*#%@]*\Z")
-_AFTER: Final = re.compile(r"[a-z*#%@]*")
-_SHORTEST: Final = 4
-_REACH: Final = 12
-"""Letters looked at on either side of the sign."""
+_HIDDEN: Final = re.compile(r"([a-z]{1,12})(\*{1,12})(?=([a-z]{0,12}))")
+_NEXT: Final = re.compile(r" ?([a-z]{0,12})")
 
 
-def masks(spellings: Iterable[Spelling]) -> dict[str, Spelling]:
-    """Every form of the spellings with hidden letters, stars for all signs.
+class Masks(NamedTuple):
+    """Every form of the spellings with hidden letters, a star for each.
 
-    Hidden may be any one letter but the first, two that stand together inside, or all inside.
+    Attributes:
+        forms: The forms.
+        heads: What those of them that may stand inside a word begin with, up to the last star.
+        allowed: Forms that are innocent, alone or with the word that follows.
     """
+
+    forms: dict[str, Spelling]
+    heads: frozenset[str]
+    allowed: frozenset[str]
+
+
+def masks(spellings: Iterable[Spelling], allowed: frozenset[str]) -> Masks:
+    """Hide any one letter but the first, two that stand together inside, or all inside."""
     forms: dict[str, Spelling] = {}
     for spelling in spellings:
         text = spelling.text
-        if not spelling.evades or not text.isalpha():
-            continue
-        for place in range(1, len(text)):
-            forms.setdefault(text[:place] + "*" + text[place + 1 :], spelling)
-        for place in range(1, len(text) - 2):
-            forms.setdefault(text[:place] + "**" + text[place + 2 :], spelling)
-        forms.setdefault(text[0] + "*" * (len(text) - 2) + text[-1], spelling)
-    return forms
+        if spelling.evades and text.isalpha():
+            for form in _forms(text):
+                forms.setdefault(form, spelling)
+    inside = (form for form, spelling in forms.items() if spelling.mode == SUBSTRING)
+    return Masks(forms, frozenset(form[: form.rindex("*") + 1] for form in inside), allowed)
 
 
-def unmask(
-    flat: str, place: int, forms: dict[str, Spelling], allowed: frozenset[str]
-) -> tuple[int, int, Spelling] | None:
-    """Find a hidden spelling around the sign at ``place``.
+def _forms(text: str) -> Iterator[str]:
+    for place in range(1, len(text)):
+        yield text[:place] + "*" + text[place + 1 :]
+    for place in range(1, len(text) - 2):
+        yield text[:place] + "**" + text[place + 2 :]
+    yield text[0] + "*" * (len(text) - 2) + text[-1]
+
+
+def stars(text: str) -> str:
+    """Write a star for every sign that hides a letter."""
+    return text.translate(_SIGNS)
+
+
+def unmask(flat: str, known: Masks) -> Iterator[tuple[int, int, Spelling]]:
+    """Find hidden spellings, with their places.
 
     A spelling that may stand inside a word is looked for there; others must be the whole word.
     """
-    before = _BEFORE.search(flat, max(0, place - _REACH), place)
-    after = _AFTER.match(flat, place, place + _REACH)
-    if before is None or after is None:
-        return None
-    start, end = before.start(), after.end()
-    word = flat[start:end].translate(_SIGNS)
-    if allowed and (word in allowed or f"{word} {_next_word(flat, end)}" in allowed):
-        return None
-    if word in forms:
-        return start, end, forms[word]
-    at = place - start
-    for first in range(at):
-        for last in range(max(at + 1, first + _SHORTEST), len(word) + 1):
-            found = forms.get(word[first:last])
-            if found is not None and found.mode == SUBSTRING:
-                return start + first, start + last, found
-    return None
+    starred = stars(flat)
+    for found in _HIDDEN.finditer(starred):
+        left, hidden, right = found.groups()
+        word = left + hidden + right
+        if len(word) < SHORTEST_EVASION:
+            continue
+        start = found.start()
+        spelling = known.forms.get(word)
+        if spelling is not None and not _goes_on(starred, start, start + len(word)):
+            if not _is_allowed(starred, word, start + len(word), known.allowed):
+                yield start, start + len(word), spelling
+            continue
+        for skipped in range(len(left)):
+            head = left[skipped:] + hidden
+            if head in known.heads:
+                yield from _inside(head, right, start + skipped, known.forms)
 
 
-def _next_word(flat: str, end: int) -> str:
-    return "".join(flat[end : end + _REACH].split(maxsplit=1)[:1])
+def _inside(
+    head: str, right: str, start: int, forms: dict[str, Spelling]
+) -> Iterator[tuple[int, int, Spelling]]:
+    for size in range(len(right), -1, -1):
+        spelling = forms.get(head + right[:size])
+        if spelling is not None and spelling.mode == SUBSTRING:
+            yield start, start + len(head) + size, spelling
+            return
+
+
+def _is_allowed(starred: str, word: str, end: int, allowed: frozenset[str]) -> bool:
+    if not allowed:
+        return False
+    following = _NEXT.match(starred, end)
+    return word in allowed or (following is not None and f"{word} {following[1]}" in allowed)
+
+
+def _goes_on(starred: str, start: int, end: int) -> bool:
+    around = starred[start - 1 : start] + starred[end : end + 1]
+    return any(char == "*" or char.isalpha() for char in around)

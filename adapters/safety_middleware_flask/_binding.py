@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
 from werkzeug.routing import Rule
 
 from safety_middleware import SettingsError
 from safety_middleware.marks import Mark, find_mark
-from safety_middleware.routes import Routes
+from safety_middleware.routes import Routes, protects
 from safety_middleware.turn import Route
 
 __all__ = ["Binding", "Found"]
@@ -32,12 +32,14 @@ class Found:
         view: Its view function when it was looked at.
         mark: The mark on the view, or None.
         route: The protected route that it is, or None.
+        crosses: It is not protected as such, but has paths that a pattern names: ``/<page>``.
     """
 
     rule: Rule
     view: Any
     mark: Mark | None
     route: Route | None
+    crosses: bool = False
 
 
 class Binding:
@@ -48,22 +50,40 @@ class Binding:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._known: dict[tuple[int, str, str], Found] = {}
+        self._known: dict[tuple[int, str, str, bool], Found] = {}
         self._lock = Lock()
         self.bound = False
 
-    def find(self, app: Flask, rule: Rule, method: str, root: str) -> Found:
+    def of_request(self, app: Flask, now: Request) -> Found | None:
+        """What the rule of a request is for it; None if it has none.
+
+        Raises:
+            SettingsError: If it is a protected WebSocket rule.
+        """
+        rule, root = now.url_rule, now.root_path
+        if rule is None:
+            return None
+        body = bool(now.content_length) or "HTTP_TRANSFER_ENCODING" in now.environ
+        found = self.find(app, rule, now.method, root, body=body)
+        if not found.crosses:
+            return found
+        route = self._routes.of_path(now.path) or self._routes.of_path(root.rstrip("/") + now.path)
+        if route is None or not protects(route.policy, now.method, body=body):
+            return found
+        return replace(found, route=route)
+
+    def find(self, app: Flask, rule: Rule, method: str, root: str, *, body: bool = False) -> Found:
         """What *rule* of *app*, mounted at *root*, is for requests of *method*.
 
         Raises:
             SettingsError: If it is a protected WebSocket rule.
         """
         view = app.view_functions.get(rule.endpoint)
-        found = self._known.get((id(rule), method, root))
+        found = self._known.get((id(rule), method, root, body))
         if found is None or found.view is not view or found.rule is not rule:
-            found = self._look(rule, view, method, root)
+            found = self._look(rule, view, method, root, body=body)
             if len(self._known) < MOST_KNOWN:
-                self._known[id(rule), method, root] = found
+                self._known[id(rule), method, root, body] = found
         return found
 
     def bind(self, app: Flask, beside: Iterable[Flask], root: str) -> None:
@@ -105,7 +125,7 @@ class Binding:
             )
         yield from (route.name for route in routes)
 
-    def _look(self, rule: Rule, view: Any, method: str, root: str) -> Found:
+    def _look(self, rule: Rule, view: Any, method: str, root: str, *, body: bool) -> Found:
         mark = _mark_of(view, method)
         route = self._routes.of_template(rule.rule, mark)
         if route is None and mark is None and root.strip("/"):
@@ -118,9 +138,10 @@ class Binding:
                     "Mark its view with @exempt, or leave it out of the patterns.",
                 )
             route = None
-        if route is not None and not {"*", method} & set(route.policy.methods):
+        crosses = route is None and mark is None and self._routes.crosses(rule.rule)
+        if route is not None and not protects(route.policy, method, body=body):
             route = None
-        return Found(rule, view, mark, route)
+        return Found(rule, view, mark, route, crosses)
 
 
 def _mark_of(view: Any, method: str) -> Mark | None:

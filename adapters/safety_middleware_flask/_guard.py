@@ -79,10 +79,8 @@ class Guard:
         if gate is None or gate.owner is not self or gate.request is not None:
             return inner()  # no server called: ``dispatch_request`` sees to it
         gate.request = now
-        gate.method = method = now.method
-        rule = now.url_rule
-        found = None if rule is None else self.binding.find(app, rule, method, now.root_path)
-        gate.found = found
+        gate.method = now.method
+        gate.found = found = self.binding.of_request(app, now)
         if found is None or found.route is None:
             return inner()
         visit = Visit(self.safety, app, now, found.route)
@@ -128,7 +126,7 @@ class Guard:
 
         There is no gate for its reply, so that the verdict comes before the view.
         """
-        found = self._find(app, now)
+        found = self.binding.of_request(app, now)
         if found is None or found.route is None:
             return inner() if found is None else _reach(inner, found)
         visit = Visit(self.safety, app, now, found.route)
@@ -142,10 +140,6 @@ class Guard:
         finally:
             visit.settle(failed=failed)
         return answer
-
-    def _find(self, app: Flask, now: Request) -> Found | None:
-        rule = now.url_rule
-        return None if rule is None else self.binding.find(app, rule, now.method, now.root_path)
 
 
 def _reach(inner: Callable[[], ResponseReturnValue], found: Found | None) -> ResponseReturnValue:

@@ -54,6 +54,7 @@ class Ports:
         return RawRequest(
             method=request.method,
             query=environ.get("QUERY_STRING", "").encode("latin-1"),
+            path=tuple((n, v) for n, v in (request.view_args or {}).items() if isinstance(v, str)),
             content_type=environ.get("CONTENT_TYPE") or None,
             content_encoding=environ.get("HTTP_CONTENT_ENCODING"),
             body=body,

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from safety_middleware import Safety
 from safety_middleware.marks import reached
 from safety_middleware.routes import Routes, path_of, protects
-from safety_middleware.turn import Route
+from safety_middleware.turn import Route, Turn, find_turn
 
-__all__ = ["KEY", "Guard", "Leaf", "Opaque", "Said"]
+__all__ = ["KEY", "Guard", "Leaf", "Opaque", "Said", "guarded_already", "mark"]
 
 _log = logging.getLogger("safety_middleware")
 
@@ -21,6 +22,29 @@ KEY = "safety_middleware"
 Said = tuple[tuple[str, str], ...]
 """Name and text of the variable parts of a path."""
 Guard = Callable[[Route, ASGIApp, Scope, Receive, Send, Said], Awaitable[None]]
+
+_BY = "safety_middleware.by"
+"""The scope's key for the turns in which a request is, each with its engine."""
+
+
+def mark(scope: Scope, safety: Safety, turn: Turn) -> None:
+    """Note that the request is guarded by *safety* in *turn*."""
+    scope[_BY] = (*scope.get(_BY, ()), (safety, turn))
+
+
+def guarded_already(scope: Scope, safety: Safety, route: Route) -> bool:
+    """Whether the request is inside a turn of *safety* under the same rules.
+
+    The scope alone does not tell: one dict may serve two requests, even at once, and what the
+    first has left in it must not let the second through.
+    """
+    marks = scope.get(_BY)
+    if not marks:
+        return False
+    around = find_turn()
+    return any(turn is around for _, turn in marks) and any(
+        engine is safety and turn.route.scope == route.scope for engine, turn in marks
+    )
 
 
 class Leaf:

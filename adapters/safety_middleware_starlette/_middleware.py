@@ -21,15 +21,13 @@ from safety_middleware.turn import Route, Turn, bound
 
 from ._binding import Binding, find_router
 from ._gate import Gate, Headers, guarded_scope, send_refusal
-from ._leaves import KEY, Leaf, Opaque, Said
+from ._leaves import KEY, Leaf, Opaque, Said, guarded_already, mark
 from ._opening import Opening
 from ._request import Body, Ports, header, identify
 
 __all__ = ["SafetyMiddleware"]
 
 _log = logging.getLogger("safety_middleware")
-_BY = "safety_middleware.by"
-"""The scope's key for the engines and rules under which a request is guarded already."""
 
 
 AnyASGIApp = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
@@ -158,14 +156,13 @@ class SafetyMiddleware:
         """Take one request to a protected route through its turn."""
         safety = self.safety
         _asyncio_only()
-        by = safety, route.scope
-        if by in scope.get(_BY, ()):  # the same engine stands twice before the app
+        if guarded_already(scope, safety, route):  # the same engine stands twice before the app
             await app(scope, receive, send)
             return
-        scope[_BY] = (*scope.get(_BY, ()), by)
         if not self._started.over:
             await self._started.wait()
         turn = Turn(route, None)
+        mark(scope, safety, turn)
         body = Body(scope, receive, said, observe=route.policy.observe)
         identity, address = await identify(safety, scope)
         decision = await arun(safety.guard.admit(turn, identity, address), Ports(safety, body))

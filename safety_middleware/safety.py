@@ -160,8 +160,12 @@ class Safety:
             turn.hold, turn.ask_again = around.hold, around.ask_again
             turn.admit_first = around.admit_first
             around.admitted.add_done_callback(lambda admitted: turn.decide(admitted.result()))
-        with bound(turn):
-            yield turn
+        try:
+            with bound(turn):
+                yield turn
+        finally:
+            if around is not None:
+                _count_in(around, turn)
 
     def refusal(self, turn: Turn, decision: Decision, accept: str | None) -> Refusal:
         """The HTTP answer to a refused turn, by the operator's renderer or ours."""
@@ -244,3 +248,11 @@ def engine(
             "Put it into the Settings of that Safety.",
         )
     return safety
+
+
+def _count_in(around: Turn, inner: Turn) -> None:
+    """Count the calls of a ``bind()`` as those of the turn it was opened in."""
+    around.guarded_calls += inner.guarded_calls
+    around.aborted_calls += inner.aborted_calls
+    around.route.seen_guarded |= inner.route.seen_guarded
+    around.route.blocks_loop |= inner.route.blocks_loop

@@ -314,6 +314,14 @@ class TestBinding:
         with bound(request), safety.bind("bob") as turn, pytest.raises(ContentBlocked):
             turn.on_refused(lambda: None)
 
+    def test_the_calls_of_a_bind_count_for_the_turn_around_it(self, safety: Safety) -> None:
+        request = turn_of(safety)
+        with bound(request), safety.bind("bob") as turn:
+            turn.guarded_calls = 2
+            turn.route.seen_guarded = True
+        assert request.guarded_calls == 2
+        assert request.route.seen_guarded
+
 
 class TestRefusing:
     def test_the_default_tells_the_limits(self, safety: Safety) -> None:

@@ -21,6 +21,7 @@ _MODES: Final = {"word": WORD, "phrase": WORD, "prefix": PREFIX, "substring": SU
 SHORTEST_EVASION: Final = 4
 """Letters a spelling must have to be looked for in other dress; shorter ones hit by chance."""
 
+NO_ACCENTS: Final = frozenset[str]()
 _DOUBLE: Final = re.compile(rb"(.)\1")
 
 LARGE: Final = 20_000
@@ -34,14 +35,14 @@ class Spelling(NamedTuple):
         term: The term's place in the list.
         mode: ``WORD``, ``PREFIX``, ``SUBSTRING``, or ``ALLOW`` for an allowed phrase.
         text: The folded spelling.
-        exact: The spelling in lower case, when only that counts; else None.
+        exact: The spellings in lower case that count, when accents do; empty when they do not.
         evades: Whether other dress is looked for.
     """
 
     term: int
     mode: int
     text: str
-    exact: str | None
+    exact: frozenset[str]
     evades: bool
 
 
@@ -103,7 +104,7 @@ def compile_terms(
     direct = _near(counting, allows, folder) | rules
     for text in allows - stars - words:
         for form in (text, text.replace(" ", "-")):
-            direct.setdefault(form, Spelling(-1, ALLOW, form, None, False))
+            direct.setdefault(form, Spelling(-1, ALLOW, form, NO_ACCENTS, False))
     plain = [text for text in direct if text.isascii()]
     other = [text for text in direct if not text.isascii()]
     return Compiled(
@@ -131,12 +132,16 @@ def _spellings(
         mode = _MODES[term.mode]
         for text in term.spellings:
             folded = _folded(text, folder)
-            exact = text.lower() if term.exact and not text.isascii() else None
+            exact = frozenset({text.lower()} if term.exact and not text.isascii() else ())
             bare = folded.replace(" ", "")
             evades = len(bare) >= SHORTEST_EVASION and not term.exact
             evades = evades and bare.isascii() and bare.isalpha()
             known = phrases if evades and bare is not folded and " " in folded else rules
             old = known.get(folded)
+            if old is not None and old.term == place:  # with accents and without: any will do
+                exact = old.exact | exact if old.exact and exact else NO_ACCENTS
+                known[folded] = old._replace(exact=exact)
+                continue
             # Where two terms share a spelling, the graver one speaks, then the one found in more places.
             if old is None or (terms[old.term].severity, old.mode) < (term.severity, mode):
                 known[folded] = Spelling(place, mode, folded, exact, evades)
@@ -147,7 +152,7 @@ def _near(
     counting: Iterable[tuple[int, Term]], allows: set[str], folder: Folder
 ) -> dict[str, Spelling]:
     return {
-        form: Spelling(place, WORD, form, None, False)
+        form: Spelling(place, WORD, form, NO_ACCENTS, False)
         for place, term in counting
         if term.near
         for text in term.spellings

@@ -166,7 +166,7 @@ class Engine:
                 allowed = self._allowed(flat, raw_hits)
             if any(a <= start and end <= b for a, b in allowed):
                 continue
-            if spelling.exact is not None and not self._is_exact(text, start, end, spelling):
+            if spelling.exact and not self._is_exact(text, start, end, spelling):
                 continue
             yield Hit(start, end, spelling, "written")
 
@@ -205,7 +205,7 @@ class Engine:
 
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
         start, end = self.folder.trace(text).origin(start, end)
-        return unicodedata.normalize("NFC", text[start:end]).lower() == spelling.exact
+        return unicodedata.normalize("NFC", text[start:end]).lower() in spelling.exact
 
     def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:
         """Look at the letters alone: set apart, digits and signs for letters, repeats."""
@@ -255,9 +255,13 @@ class Engine:
             run = read[starts[first] : starts[last]]
             start, end = begin + starts[first], begin + starts[last]
             for spelling in self.compiled.bare_rules[index]:
-                if is_repeated(run, spelling) and (
-                    spelling.mode == SUBSTRING
-                    or not (_letter_before(flat, start) or _letter_at(flat, end))
+                if (
+                    is_repeated(run, spelling)
+                    and (
+                        spelling.mode == SUBSTRING
+                        or not (_letter_before(flat, start) or _letter_at(flat, end))
+                    )
+                    and not self._is_innocent(flat, start, end)
                 ):
                     yield Hit(start, end, spelling, "repeated")
 

@@ -80,7 +80,7 @@ def test_a_term_is_found_in_other_dress(how: str) -> None:
         "x-d-u-r-i-a-n-x",
         "plumkinet",
         "plum kin",
-        "d*rians  of old",
+        "d*rians of old",
         "d*rians of the east",
         "54u12 5h17a9b 100% d @ n",
         "d#1 **bold** #durable @dur",

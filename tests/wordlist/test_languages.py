@@ -56,8 +56,8 @@ blacks white whites asian arab mexican african immigrant immigrants refugee woma
 disabled autistic schwul lesbe jude juden muslim türke ausländer behindert frau homosexual
 judío judía negro negra moro gitano mujer musulmán homosexuel juif juive musulman arabe noir
 femme judeu judia preto preta muçulmano mulher ebreo ebrea musulmano nero donna jood joden
-moslim vrouw neger żyd żydzi muzułmanin kobieta murzyn yahudi müslüman kadın ermeni еврей
-мусульманин женщина негр гей يهودي مسلم امرأة أسود यहूदी मुस्लिम औरत हिन्दू 犹太人 穆斯林 黑人 女人 同性恋
+moslim vrouw żyd żydzi muzułmanin kobieta yahudi müslüman kadın ermeni еврей
+мусульманин женщина гей يهودي مسلم امرأة أسود यहूदी मुस्लिम औरत हिन्दू 犹太人 穆斯林 黑人 女人 同性恋
 ユダヤ人 黒人 女性 同性愛 유대인 무슬림 흑인 여자 게이
 """
 PEOPLE = frozenset(_PEOPLE.split())
@@ -95,7 +95,7 @@ def test_every_term_that_counts_is_found_in_a_sentence_of_its_language(language:
     words, carrier = Wordlist.default([language]), CARRIERS[language]
     missed: list[str] = []
     for term in words.terms:
-        for spelling in term.spellings if term.severity > 2 else ():
+        for spelling in set(term.spellings).difference(term.allow) if term.severity > 2 else ():
             for written in (spelling, unicodedata.normalize("NFD", spelling)):
                 start = carrier.index("{")
                 found = words.find_all(carrier.format(written))

@@ -134,7 +134,7 @@ def spelt_around(flat: str, start: int, end: int) -> str:
     before = _SINGLES.match(flat[max(0, start - _FAR) : start][::-1])
     after = _SINGLES.match(flat[end : end + _FAR])
     parts = (before[0][::-1] if before else "", flat[start:end], after[0] if after else "")
-    return "".join(char for part in parts for char in part if char.isalpha())
+    return "".join(char for part in parts for char in part if char.isalnum())
 
 
 def _goes_on(text: str) -> bool:

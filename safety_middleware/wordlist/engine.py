@@ -203,6 +203,10 @@ class Engine:
         left, right = _word(flat, start, end)
         return flat[left:right] in self.compiled.allowed
 
+    def _is_spelt(self, flat: str, start: int, end: int) -> bool:
+        """Whether the letters go on before or after, and spell an allowed word."""
+        return spelt_around(flat, start, end) in self.compiled.allowed
+
     def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
         start, end = self.folder.trace(text).origin(start, end)
         return unicodedata.normalize("NFC", text[start:end]).lower() in spelling.exact
@@ -241,7 +245,7 @@ class Engine:
                     allowed = self._allowed(flat, self._raw_hits(flat))
                 if not (
                     self._is_innocent(flat, start, end)
-                    or spelt_around(flat, start, end) in self.compiled.allowed
+                    or (end - start > last - first and self._is_spelt(flat, start, end))
                     or any(a <= start and end <= b for a, b in allowed)
                 ):
                     yield Hit(start, end, spelling, "separated")

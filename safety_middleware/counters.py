@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-from .ratelimit import Bucket, Hits, Limit, Window, allowed, refused
+from .ratelimit import Bucket, Hits, Limit, Room, Window, allowed, refused
 
 __all__ = ["BoundedMemory", "MemoryLimiter"]
 
@@ -34,32 +34,46 @@ class BoundedMemory:
     def __len__(self) -> int:
         return len(self._table)
 
-    def hit(self, key: str, limit: int, expiry: int) -> Window:
-        """Count one under *key* if it fits, and tell the counters in one go."""
-        now = self._clock()
-        index = int(now // expiry)
-        left = expiry - now % expiry
-        with self._lock:
-            previous, current = self._counters(key, index)
-            fits = previous * left / expiry + current + 1 <= limit
-            if fits:
-                current += 1
-                self._table[key] = (index, previous, current)
-                self._table.move_to_end(key)
-                if len(self._table) > self._max_keys:
-                    self._table.popitem(last=False)
-        return Window(fits, previous, left, current, left)
+    def hit(self, wanted: tuple[Bucket, ...]) -> list[Room] | None:
+        """Count one in every bucket, in order, up to the first that is full.
 
-    def peek(self, key: str, expiry: int) -> Window:
-        """The counters of *key*, with nothing counted."""
+        Returns:
+            The room that is left in each bucket; None where one was full.
+        """
         now = self._clock()
-        left = expiry - now % expiry
-        with self._lock:
-            previous, current = self._counters(key, int(now // expiry))
-        return Window(False, previous, left, current, left)
+        left: list[Room] = []
+        with self._lock:  # once for all buckets of a turn
+            table = self._table
+            for limit, key in wanted:
+                amount, period, name, _, _ = limit
+                named = f"{key}:{name}"
+                index = int(now // period)
+                ending = period - now % period
+                previous, current = self._counters(named, index)
+                used = previous * ending / period + current + 1
+                if used > amount:
+                    return None
+                table[named] = (index, previous, current + 1)
+                table.move_to_end(named)
+                left.append((amount - used, limit, ending))
+            while len(table) > self._max_keys:
+                table.popitem(last=False)
+        return left
 
-    def _counters(self, key: str, index: int) -> tuple[int, int]:
-        then, previous, current = self._table.get(key, (index, 0, 0))
+    def peek(self, wanted: tuple[Bucket, ...]) -> list[tuple[Limit, Window]]:
+        """The counters of every bucket, with nothing counted."""
+        now = self._clock()
+        seen: list[tuple[Limit, Window]] = []
+        with self._lock:
+            for limit, key in wanted:
+                left = limit.period - now % limit.period
+                named = f"{key}:{limit.name}"
+                previous, current = self._counters(named, int(now // limit.period))
+                seen.append((limit, Window(False, previous, left, current, left)))
+        return seen
+
+    def _counters(self, named: str, index: int) -> tuple[int, int]:
+        then, previous, current = self._table.get(named, (index, 0, 0))
         if then == index:
             return previous, current
         return (current, 0) if then == index - 1 else (0, 0)
@@ -73,16 +87,8 @@ class MemoryLimiter:
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits:
         """Count one turn in every bucket, in order, up to the first that is full."""
-        seen: list[tuple[Limit, Window]] = []
-        for limit, key in wanted:
-            window = self._storage.hit(f"{key}:{limit.name}", limit.amount, limit.period)
-            if not window.allowed:
-                return refused([(n, self._peek(n, k)) for n, k in wanted])
-            seen.append((limit, window))
-        return allowed(seen, wanted)
-
-    def _peek(self, limit: Limit, key: str) -> Window:
-        return self._storage.peek(f"{key}:{limit.name}", limit.period)
+        left = self._storage.hit(wanted)
+        return refused(self._storage.peek(wanted)) if left is None else allowed(left, wanted)
 
     def close(self) -> None:
         """Nothing to release."""

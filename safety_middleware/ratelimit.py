@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -22,6 +23,7 @@ __all__ = [
     "Hits",
     "Limit",
     "Limiter",
+    "Room",
     "Window",
     "allowed",
     "buckets",
@@ -30,6 +32,7 @@ __all__ = [
 
 ROUNDING = 0.001
 """Seconds added to a wait, so that no rounding on either side makes it too short."""
+_ROOM = itemgetter(0)
 
 
 class Limit(NamedTuple):
@@ -39,12 +42,14 @@ class Limit(NamedTuple):
         amount: Turns allowed.
         period: Length of the window, in seconds.
         name: Its name in the ``RateLimit`` headers.
+        quota: What the ``RateLimit-Policy`` header says of it.
         item: The same, as the ``limits`` library parsed it.
     """
 
     amount: int
     period: int
     name: str
+    quota: str
     item: RateLimitItem
 
 
@@ -58,6 +63,10 @@ class Bucket(NamedTuple):
 
     limit: Limit
     key: str
+
+
+Room: TypeAlias = tuple[float, Limit, float]
+"""What is left of a limit after a hit: turns, and the seconds until its window ends."""
 
 
 class Window(NamedTuple):
@@ -125,7 +134,8 @@ def _parse(notation: str) -> tuple[Limit, ...]:
     limits: dict[str, Limit] = {}
     for item in parse_many(notation):
         name = f"{item.amount}-{item.get_expiry()}s"
-        limits[name] = Limit(item.amount, item.get_expiry(), name, item)
+        quota = f'"{name}";q={item.amount};w={item.get_expiry()}'
+        limits[name] = Limit(item.amount, item.get_expiry(), name, quota, item)
     return tuple(limits.values())  # one said twice would count every turn twice
 
 
@@ -134,24 +144,19 @@ def buckets(notation: str | None, key: str) -> list[Bucket]:
     return [] if notation is None else [Bucket(limit, key) for limit in _parse(notation)]
 
 
-def allowed(seen: list[tuple[Limit, Window]], wanted: tuple[Bucket, ...]) -> Hits:
+def allowed(left: list[Room], wanted: tuple[Bucket, ...]) -> Hits:
     """The answer to a turn that fitted into every bucket.
 
     Args:
-        seen: The windows after the hits; empty where the storage does not tell them for free.
+        left: The room left after the hits; empty where the storage does not tell it for free.
         wanted: Every bucket of the turn.
     """
-    policy = ("RateLimit-Policy", _policy(tuple([bucket.limit for bucket in wanted])))
-    if not seen:
-        return Hits(headers=(policy,))
-    least, tightest, reset = math.inf, seen[0][0], 0.0
-    for limit, window in seen:
-        weight = window.previous * window.previous_ttl / limit.period
-        room = limit.amount - weight - window.current
-        if room < least:
-            least, tightest, reset = room, limit, window.current_ttl
-    state = f'"{tightest.name}";r={max(0, int(least))};t={math.ceil(reset)}'
-    return Hits(headers=(policy, ("RateLimit", state)))
+    policy = _policy([bucket.limit for bucket in wanted])
+    if not left:
+        return Hits(True, (policy,))
+    room, tightest, ending = min(left, key=_ROOM)
+    state = f'"{tightest.name}";r={int(room)};t={math.ceil(ending)}'
+    return Hits(True, (policy, ("RateLimit", state)))
 
 
 def refused(seen: list[tuple[Limit, Window]]) -> Hits:
@@ -160,15 +165,14 @@ def refused(seen: list[tuple[Limit, Window]]) -> Hits:
     Args:
         seen: The windows of every bucket: the turn can succeed when the last one has room again.
     """
-    policy = ("RateLimit-Policy", _policy(tuple([limit for limit, _ in seen])))
+    policy = _policy([limit for limit, _ in seen])
     seconds, limit = max(((_wait(n, w), n) for n, w in seen), key=lambda found: found[0])
     wait = max(1, math.ceil(seconds + ROUNDING))
     return Hits(False, (policy, ("RateLimit", f'"{limit.name}";r=0;t={wait}')), wait)
 
 
-@lru_cache(maxsize=256)
-def _policy(limits: tuple[Limit, ...]) -> str:
-    return ", ".join(dict.fromkeys(f'"{n.name}";q={n.amount};w={n.period}' for n in limits))
+def _policy(limits: list[Limit]) -> tuple[str, str]:
+    return "RateLimit-Policy", ", ".join(dict.fromkeys([limit.quota for limit in limits]))
 
 
 def _wait(limit: Limit, window: Window) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,8 +50,12 @@ def same(word: str) -> str:
     return word
 
 
+def put_on(word: str, dress: Callable[[str], str]) -> str:
+    return dress(word)
+
+
 dressed = st.builds(
-    lambda word, dress: dress(word),
+    put_on,
     st.sampled_from(TERMS),
     st.sampled_from([same, str.upper, spaced, marked, wide, zalgo, entities]),
 ) | st.sampled_from(TERMS[:2]).map(stretched)

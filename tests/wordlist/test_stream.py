@@ -78,13 +78,13 @@ def test_an_allow_rule_is_waited_for() -> None:
     assert fed("plumtrees are here, far and wide")[0] == "plum"
 
 
-def test_offsets_count_from_the_beginning_and_memory_stays_small() -> None:
+def test_offsets_count_from_the_beginning() -> None:
     text = "a clean word " * 2000 + "durian, as it is called in the east of the island"
     stream = WORDS.stream()
     match = None
     for place in range(0, len(text), 11):
         match = match or stream.feed(text[place : place + 11])
-        assert len(stream._kept) < 1200
+        assert stream.pending < 64
     assert match is not None
     assert text[match.start : match.end] == "durian"
 

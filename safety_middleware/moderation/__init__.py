@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .backend import Moderator
+from .budget import Priority
 from .desk import Desk
 from .meter import Latency
 from .settings import DeskSettings, Question
 
-__all__ = ["Desk", "DeskSettings", "Latency", "Question"]
+__all__ = ["Desk", "DeskSettings", "Latency", "Moderator", "Priority", "Question"]

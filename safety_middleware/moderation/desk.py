@@ -13,6 +13,7 @@ from functools import partial
 from safety_middleware.errors import ModerationUnavailable, SettingsError
 from safety_middleware.verdict import Verdict
 
+from .budget import Priority
 from .cache import Keys
 from .line import Line
 from .meter import Latency
@@ -33,7 +34,9 @@ class Desk:
     under load. Every future it gives is resolved within the settings' timeout and a little, with a
     ``Verdict`` or a ``ModerationUnavailable`` whose ``cause`` is one of: ``timeout``,
     ``connection``, ``http_<status>``, ``malformed``, ``short``, ``empty``, ``breaker_open``,
-    ``closed``, ``misconfigured``, ``error``. Futures can't be cancelled.
+    ``closed``, ``misconfigured``, ``error``; ``budget`` when a minute's requests or tokens are
+    spent, ``share`` when one identity or address had its part of them, or a word of the operator's
+    own moderator. Futures can't be cancelled.
 
     A forked child starts afresh and leaves alone what it inherited.
 
@@ -76,16 +79,44 @@ class Desk:
         """
         self._service.start()
 
-    def ask(self, question: Question) -> Future[Verdict]:
-        """Ask about *question*: on the running loop, or on the desk's own thread without one."""
+    def ask(
+        self,
+        question: Question,
+        *,
+        priority: Priority = Priority.NEW,
+        who: str | None = None,
+        address: str | None = None,
+    ) -> Future[Verdict]:
+        """Ask about *question*: on the running loop, or on the desk's own thread without one.
+
+        Args:
+            question: What to ask.
+            priority: Who goes first when the budget is short.
+            who: The identity's safety identifier, and
+            address: its address's: whose shares of the budget this is counted against.
+        """
         loop = asyncio._get_running_loop()  # noqa: SLF001  # public name raises instead
-        return self._ask(question, loop)
+        return self._ask(question, loop, priority, who, address)
 
-    def ask_from_thread(self, question: Question) -> Future[Verdict]:
+    def ask_from_thread(
+        self,
+        question: Question,
+        *,
+        priority: Priority = Priority.NEW,
+        who: str | None = None,
+        address: str | None = None,
+    ) -> Future[Verdict]:
         """Ask about *question* on the desk's own thread, whatever runs on this one."""
-        return self._ask(question, None)
+        return self._ask(question, None, priority, who, address)
 
-    def _ask(self, question: Question, loop: asyncio.AbstractEventLoop | None) -> Future[Verdict]:
+    def _ask(
+        self,
+        question: Question,
+        loop: asyncio.AbstractEventLoop | None,
+        priority: Priority,
+        who: str | None,
+        address: str | None,
+    ) -> Future[Verdict]:
         key = self._keys.of(question)
         known = self._service.cache.get(key) if key else None
         if known is not None:
@@ -103,7 +134,8 @@ class Desk:
             # no thread or socket to be had: whoever asks must be told, not broken
             _log.error("the moderation desk can't work: %s", type(error).__name__)
             return _failed("error")
-        return line.ask(key, question, here=loop is not None)
+        names = tuple({name for name in (who, address) if name is not None})
+        return line.ask(key, question, here=loop is not None, priority=priority, names=names)
 
     def start_afresh(self) -> None:
         """Leave to the parent of a forked child what is the parent's; called in every such child.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -15,11 +14,11 @@ from functools import partial
 from safety_middleware.errors import ModerationUnavailable
 from safety_middleware.verdict import Verdict
 
-from .parts import Parts, cut, merge, mixed
-from .reading import read
+from .asks import Ask, Piece, Waiting
+from .budget import Priority, tokens_of
+from .parts import merge
 from .service import Service
 from .settings import Question
-from .transport import Input, call
 
 __all__ = ["Line"]
 
@@ -30,33 +29,8 @@ _SPLIT = frozenset({"http_400", "http_413", "http_422"})
 # this share of the time a call takes
 _DOUBLINGS = 5
 _PATIENCE = 0.125
-
-
-class _Ask:
-    """One question in flight, and who waits for it."""
-
-    __slots__ = ("deadline", "future", "key", "missing", "question", "timer", "verdicts")
-
-    def __init__(self, key: bytes | None, question: Question, seconds: float) -> None:
-        self.key: object = key or object()
-        self.question = question
-        self.deadline = time.monotonic() + seconds
-        self.future: Future[Verdict] = Future()
-        # a running future can't be cancelled, so no waiter can take it from the others
-        self.future.set_running_or_notify_cancel()
-        self.timer: asyncio.TimerHandle | None = None
-        self.verdicts: list[Verdict] = []
-        self.missing = 0
-
-
-class _Piece:
-    """What one request asks, or one of its texts."""
-
-    __slots__ = ("ask", "asked")
-
-    def __init__(self, ask: _Ask, asked: str | Parts) -> None:
-        self.ask = ask
-        self.asked = asked
+# the shortest wait for the budget, in seconds
+_BREATH = 0.01
 
 
 class Line:
@@ -65,13 +39,14 @@ class Line:
     def __init__(self, service: Service, gone: Callable[[], object]) -> None:
         self._service = service
         self._settings = service.settings
-        self._transport = service.open()
+        self._backend = service.open()
         self._loop = asyncio.get_running_loop()
         self._gone = gone
-        self._asks: dict[object, _Ask] = {}
-        self._waiting: deque[_Piece] = deque()
+        self._asks: dict[object, Ask] = {}
+        self._waiting = Waiting(service.settings, service.budget)
         self._calls: set[asyncio.Task[None]] = set()
         self._flush: asyncio.TimerHandle | None = None
+        self._refill: asyncio.TimerHandle | None = None
         self._closed = False
         # every way of running a loop to its end closes the loop's asynchronous generators:
         # the only notice of its end that needs nothing of the app
@@ -84,22 +59,52 @@ class Line:
         """Whether the loop was closed without ending what ran on it."""
         return self._loop.is_closed()
 
-    def ask(self, key: bytes | None, question: Question, *, here: bool) -> Future[Verdict]:
-        """Ask *question*, or wait with those who already do; *here*: on the loop's own thread."""
+    def ask(
+        self,
+        key: bytes | None,
+        question: Question,
+        *,
+        here: bool,
+        priority: Priority = Priority.NEW,
+        names: tuple[str, ...] = (),
+    ) -> Future[Verdict]:
+        """Ask *question*, or wait with those who already do.
+
+        Args:
+            key: Under which the verdict is remembered, and the same question in flight is found.
+            question: The question.
+            here: This is the loop's own thread.
+            priority: How it stands to others when the budget is short.
+            names: Whose shares of the budget it is counted against.
+        """
         ask = self._asks.get(key) if key else None
         if ask is not None:
-            return ask.future
-        mine = _Ask(key, question, self._settings.timeout)
+            return self._join(ask, priority)
+        mine = Ask(key, question, priority, self._settings.timeout)
+        if names and not self._service.budget.share(names, tokens_of(question)):
+            mine.future.set_exception(ModerationUnavailable("share"))
+            return mine.future
         ask = self._asks.setdefault(mine.key, mine)
-        if ask is mine:
-            if here:
-                self._start(mine)
-            else:
-                with suppress(RuntimeError):  # the loop has closed: found out below
-                    self._loop.call_soon_threadsafe(self._start, mine)
-            if self._closed:
-                self._fail(mine, "closed")
+        if ask is not mine:
+            return self._join(ask, priority)
+        if here:
+            self._start(mine)
+        else:
+            self._hand_over(self._start, mine)
+        if self._closed:
+            self._fail(mine, "closed")
+        return mine.future
+
+    def _join(self, ask: Ask, priority: Priority) -> Future[Verdict]:
+        """Wait for *ask* too, which moves up where *priority* is higher than its own."""
+        if priority < ask.priority:
+            ask.priority = priority
+            self._hand_over(self._waiting.sort)
         return ask.future
+
+    def _hand_over(self, work: Callable[..., object], *args: object) -> None:
+        with suppress(RuntimeError):  # the loop has closed: who waits is told so
+            self._loop.call_soon_threadsafe(work, *args)
 
     async def aclose(self) -> None:
         """End every call and close every connection."""
@@ -112,7 +117,7 @@ class Line:
             self._fail(ask, "closed")
         # with its loop closed there is nothing it could wait for
         with suppress(StopIteration, RuntimeError):
-            self._transport.aclose().send(None)
+            self._backend.aclose().send(None)
 
     async def _keep(self) -> AsyncGenerator[None]:
         try:
@@ -121,8 +126,9 @@ class Line:
             self._closed = True
             self._gone()
             self._waiting.clear()
-            if self._flush is not None:
-                self._flush.cancel()
+            for timer in (self._flush, self._refill):
+                if timer is not None:
+                    timer.cancel()
             calls = list(self._calls)
             for task in calls:
                 task.cancel()
@@ -130,37 +136,41 @@ class Line:
                 self._fail(ask, "closed")
             if calls:
                 await asyncio.wait(calls)
-            await self._transport.aclose()
+            await self._backend.aclose()
 
-    def _start(self, ask: _Ask) -> None:
+    def _start(self, ask: Ask) -> None:
         if ask.future.done():
             return
         if not self._service.breaker.admit():
             self._fail(ask, "breaker_open")
             return
-        texts = cut(ask.question.text)
-        images = ask.question.images
-        pieces = [_Piece(ask, mixed(texts[0] if texts else None, image)) for image in images]
-        # the first part is judged with each of the images
-        pieces += [_Piece(ask, text) for text in (texts[1:] if images else texts)]
-        ask.missing = len(pieces)
         left = max(0.0, ask.deadline - time.monotonic())
-        ask.timer = self._loop.call_later(left, self._fail, ask, "timeout")
-        for piece in pieces:
-            if isinstance(piece.asked, str):
-                self._waiting.append(piece)
-            else:
-                self._send([piece])
+        ask.timer = self._loop.call_later(left, self._late, ask)
+        parts = self._backend.cut(ask.question)
+        ask.pieces = [Piece(ask, part) for part in parts]
+        ask.missing = len(parts)
+        for piece in ask.pieces:
+            self._queue(piece)
         self._pump()
 
+    def _queue(self, piece: Piece) -> None:
+        """Let *piece* wait for its turn; what is sent alone anyway goes now, if it may."""
+        budget, priority = self._service.budget, piece.ask.priority
+        if piece.alone and not self._waiting.short and budget.spend(priority, piece.tokens):
+            piece.sent = True
+            self._send([piece])
+        elif not self._waiting.add(piece):
+            self._fail(piece.ask, "budget")
+
     def _pump(self) -> None:
-        """Send what need not wait; gather the rest."""
-        while self._waiting:
+        """Send what need not wait; gather the rest, or wait with it for the budget."""
+        while (first := self._waiting.first()) is not None:
             full = len(self._waiting) >= self._settings.batch_texts
-            if len(self._calls) >= self._settings.unbatched and not full:
+            if len(self._calls) >= self._settings.unbatched and not (full or first.alone):
                 break
-            self._send(self._take())
-        if self._waiting and self._flush is None:
+            if not self._send_next():
+                return
+        if first is not None and self._flush is None:
             beyond = len(self._calls) - self._settings.unbatched
             most = self._service.meter.latency.mean * _PATIENCE
             wait = min(self._settings.gather * 2 ** min(beyond, _DOUBLINGS), most)
@@ -168,53 +178,56 @@ class Line:
 
     def _gathered(self) -> None:
         self._flush = None
-        self._send(self._take())
+        if self._send_next():
+            self._pump()
+
+    def _refilled(self) -> None:
+        self._refill = None
         self._pump()
 
-    def _take(self) -> list[_Piece]:
-        batch: list[_Piece] = []
-        chars = 0
-        while self._waiting and len(batch) < self._settings.batch_texts:
-            piece = self._waiting[0]
-            if batch and chars + len(piece.asked) > self._settings.batch_chars:
-                break
-            self._waiting.popleft()
-            if not piece.ask.future.done():
-                batch.append(piece)
-                chars += len(piece.asked)
-        return batch
+    def _send_next(self) -> bool:
+        """Send one request with what waits; False if the budget lets nothing go."""
+        batch, cut = self._waiting.take()
+        if batch:
+            self._send(batch)
+        for piece in cut:
+            self._fail(piece.ask, "budget")
+        short = self._waiting.short
+        if short is not None and self._refill is None:
+            wait = self._service.budget.wait(short.ask.priority, short.tokens)
+            self._refill = self._loop.call_later(max(wait, _BREATH), self._refilled)
+        return short is None or bool(batch)
 
-    def _send(self, batch: list[_Piece]) -> None:
-        if not batch:
-            return
+    def _send(self, batch: list[Piece]) -> None:
         # a context of its own: no turn stays alive, or is billed, for a call that serves several
         task = self._loop.create_task(self._call(batch), context=Context())
         self._calls.add(task)
         task.add_done_callback(partial(self._over, batch))
 
-    def _over(self, batch: list[_Piece], task: asyncio.Task[None]) -> None:
+    def _over(self, batch: list[Piece], task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
+        self._service.budget.ended(sum(piece.tokens for piece in batch))
         if task.cancelled():  # at the end of the loop, perhaps before the call began
             for piece in batch:
                 self._fail(piece.ask, "closed")
-        if self._flush is not None and not self._closed:
+        if self._closed:
+            return
+        if self._flush is not None:
             self._flush.cancel()
             self._gathered()
+        elif self._waiting.short is not None:
+            self._pump()  # the answer may have told of more room
 
-    async def _call(self, batch: list[_Piece]) -> None:
-        asked: Input
-        if len(batch) == 1:
-            asked = batch[0].asked
-        else:
-            asked = [piece.asked for piece in batch if isinstance(piece.asked, str)]
+    async def _call(self, batch: list[Piece]) -> None:
+        tokens = sum(piece.tokens for piece in batch)
+        deadline = max(piece.ask.deadline for piece in batch)
         began = time.monotonic()
         try:
-            body = await call(self._transport, asked, max(p.ask.deadline for p in batch))
-            verdicts = read(body, len(batch))
+            verdicts = await self._backend.judge([p.asked for p in batch], tokens, deadline)
         except ModerationUnavailable as error:
             self._failed(batch, error.cause)
         except Exception as error:
-            # whatever a transport raises: those who wait must not wait for ever
+            # whatever a transport or a moderator raises: those who wait must not wait for ever
             _log.error("a moderation call failed: %s", type(error).__name__)
             self._failed(batch, "error")
         else:
@@ -222,16 +235,27 @@ class Line:
             for piece, verdict in zip(batch, verdicts, strict=True):
                 self._judged(piece.ask, verdict)
 
-    def _failed(self, batch: list[_Piece], cause: str) -> None:
+    def _failed(self, batch: list[Piece], cause: str) -> None:
         self._service.failed(cause)
         if cause in _SPLIT and len(batch) > 1:
             for piece in batch:
-                self._send([piece])
+                piece.alone = True
+                self._queue(piece)
+            self._pump()
             return
         for piece in batch:
             self._fail(piece.ask, cause)
 
-    def _judged(self, ask: _Ask, verdict: Verdict) -> None:
+    def _late(self, ask: Ask) -> None:
+        """Give *ask* up at its deadline, and say whether it was the budget that had no room."""
+        if self._waiting.short is None or all(piece.sent for piece in ask.pieces):
+            self._fail(ask, "timeout")
+            return
+        self._service.ran_short()
+        self._fail(ask, "budget")
+        self._pump()  # what waited behind it may be smaller
+
+    def _judged(self, ask: Ask, verdict: Verdict) -> None:
         ask.verdicts.append(verdict)
         ask.missing -= 1
         if ask.missing or ask.future.done():
@@ -243,13 +267,13 @@ class Line:
         with suppress(InvalidStateError):
             ask.future.set_result(verdict)
 
-    def _fail(self, ask: _Ask, cause: str) -> None:
+    def _fail(self, ask: Ask, cause: str) -> None:
         self._forget(ask)
         # at the end of a loop another thread may fail the same question at the same time
         with suppress(InvalidStateError):
             ask.future.set_exception(ModerationUnavailable(cause))
 
-    def _forget(self, ask: _Ask) -> None:
+    def _forget(self, ask: Ask) -> None:
         # another may have been asked the same since this one was given up
         if self._asks.get(ask.key) is ask:
             del self._asks[ask.key]

@@ -1,4 +1,4 @@
-"""What all event loops of a process share: breaker, cache, latency, and the reports of trouble."""
+"""What all event loops of a process share: breaker, budget, cache, and the reports of trouble."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 from safety_middleware.errors import SettingsError
 
+from .backend import Backend, Endpoint, Own, find_moderator
 from .breaker import Breaker
+from .budget import Budget
 from .cache import Cache
 from .endpoint import find_endpoint
 from .meter import Meter
 from .settings import DeskSettings
-from .transport import Transport
 
 __all__ = ["OnDegraded", "Service"]
 
@@ -30,6 +31,8 @@ _SETUP = frozenset(
 # the request's own fault, or nobody's: no word about the service's health
 _NEUTRAL = frozenset({"http_400", "http_413", "http_422"})
 _REPORT_EVERY = 60.0
+# the budget is short until it was not for so long, in seconds: all of it is new then
+_SPELL = 60.0
 
 
 class Service:
@@ -40,16 +43,18 @@ class Service:
         self.breaker = Breaker(
             settings.breaker_failures, settings.breaker_window, settings.breaker_rest
         )
+        self.budget = Budget(settings.requests, settings.tokens, settings.share)
         self.cache = Cache(settings.cache_size, settings.cache_ttl)
         self.meter = Meter()
         self._on_degraded = on_degraded
-        self._open: Callable[[], Transport] | None = None
+        self._open: Callable[[], Backend] | None = None
         self._lock = Lock()
         self._degraded = False
         self._reported = -_REPORT_EVERY
+        self._short = -_SPELL
 
-    def start(self) -> Callable[[], Transport]:
-        """Import the client and resolve where to send to, once; return what opens a transport.
+    def start(self) -> Callable[[], Backend]:
+        """Import the client and resolve where to send to, once; return what opens a backend.
 
         Raises:
             SettingsError: If the settings and the environment don't fit.
@@ -58,8 +63,8 @@ class Service:
             self._open = self._opener()
         return self._open
 
-    def open(self) -> Transport:
-        """Open a transport for the running loop.
+    def open(self) -> Backend:
+        """Open what judges on the running loop.
 
         Raises:
             SettingsError: If the settings and the environment don't fit.
@@ -71,7 +76,7 @@ class Service:
         self.meter.took(seconds)
         self.breaker.succeeded()
         with self._lock:
-            recovered = self._degraded and not self.breaker.open
+            recovered = self._degraded and not self.breaker.open and not self._is_short()
             if recovered:
                 self._degraded = False
         if recovered:
@@ -89,6 +94,19 @@ class Service:
             self._degraded = True
             _log.warning("moderation keeps failing (%s): not asked for a while", cause)
             self._tell("breaker_open")
+
+    def ran_short(self) -> None:
+        """Count a required question that the budget had no room for in time."""
+        with self._lock:
+            news = not self._is_short()
+            self._short = time.monotonic()
+            self._degraded = True
+        if news:
+            _log.warning("the moderation budget is spent: required checks fail")
+            self._tell("budget")
+
+    def _is_short(self) -> bool:
+        return time.monotonic() - self._short < _SPELL
 
     def misconfigured(self, error: SettingsError) -> None:
         """Report settings under which nothing can be sent."""
@@ -113,14 +131,18 @@ class Service:
             # the operator's hook must not cost anyone their verdict
             _log.error("on_degraded failed: %s", type(error).__name__)
 
-    def _opener(self) -> Callable[[], Transport]:
+    def _opener(self) -> Callable[[], Backend]:
         settings = self.settings
+        budget = self.budget
+        own = find_moderator(settings.client)
+        if own is not None:
+            return lambda: Own(own)
         if settings.client is not None:
             from .sdk import SdkTransport, check_client  # noqa: PLC0415  # heavy, at start only
 
             check_client(settings.client)
-            return lambda: SdkTransport(settings)
+            return lambda: Endpoint(SdkTransport(settings), budget)
         from .http import HttpTransport  # noqa: PLC0415  # heavy, at start only
 
         endpoint = find_endpoint(settings)
-        return lambda: HttpTransport(endpoint, settings)
+        return lambda: Endpoint(HttpTransport(endpoint, settings), budget)

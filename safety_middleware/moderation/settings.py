@@ -32,9 +32,12 @@ class DeskSettings:
         timeout: Longest time to a verdict, in seconds, waiting and one retry included.
         base_url: Root of an OpenAI-compatible API; None: ``OPENAI_BASE_URL``, else OpenAI's.
         api_key: The key; None: ``OPENAI_API_KEY``.
-        client: An ``OpenAI`` or ``AsyncOpenAI`` client of the operator's, used instead of our own
-            connections. An ``AsyncOpenAI`` belongs to one event loop: where several loops ask
+        client: A ``Moderator``, or an ``OpenAI`` or ``AsyncOpenAI`` client of the operator's, used
+            instead of our own connections. An ``AsyncOpenAI`` belongs to one event loop: where several loops ask
             (Flask together with jobs, one loop per test), hand in an ``OpenAI``.
+        requests: Most requests a minute; None: what the service's headers say.
+        tokens: Most tokens a minute; None: what the service's headers say.
+        share: Most of either for one identity or address, 0 to 1; 1 switches that off.
         cache_size: Verdicts remembered; 0 switches the cache off.
         cache_ttl: How long a verdict is remembered, in seconds.
         unbatched: Requests in flight up to which a text is sent at once and alone.
@@ -56,6 +59,9 @@ class DeskSettings:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     client: object | None = field(default=None, repr=False)
+    requests: int | None = None
+    tokens: int | None = None
+    share: float = 0.05
     cache_size: int = 10_000
     cache_ttl: float = 3_600.0
     unbatched: int = 3
@@ -79,10 +85,17 @@ class DeskSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise SettingsError(name, f"{value!r} is not a time in seconds", f"Try {name}=5.0.")
-        counts = ("unbatched", "batch_texts", "batch_chars", "connections", "breaker_failures")
+        if not 0 < self.share <= 1:
+            raise SettingsError(
+                "share", f"{self.share!r} is not a share above 0", "Try share=0.05."
+            )
+        counts = (
+            *("requests", "tokens", "unbatched", "batch_texts", "batch_chars"),
+            *("connections", "breaker_failures"),
+        )
         for name, least in {"cache_size": 0, **dict.fromkeys(counts, 1)}.items():
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise SettingsError(
                     name,
                     f"{value!r} is not a whole number of {least} or more",

@@ -8,13 +8,13 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeAlias
 
 from safety_middleware.errors import ModerationUnavailable
 
+from .budget import Budget
 from .parts import Parts
+from .quota import retry_after
 
 __all__ = ["Input", "LostError", "Reply", "Transport", "call"]
 
@@ -67,20 +67,26 @@ class Transport(Protocol):
         ...
 
 
-async def call(transport: Transport, asked: Input, deadline: float) -> bytes:
+async def call(
+    transport: Transport, asked: Input, deadline: float, budget: Budget, tokens: int
+) -> bytes:
     """Send *asked*, at most twice, until *deadline* by ``time.monotonic()``; return the body.
+
+    The first attempt has been spent on; a second one, of *tokens* again, is spent on here.
 
     Raises:
         ModerationUnavailable: With the cause.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await _attempts(transport, asked, deadline)
+            return await _attempts(transport, asked, deadline, budget, tokens)
     except TimeoutError:
         raise ModerationUnavailable("timeout") from None
 
 
-async def _attempts(transport: Transport, asked: Input, deadline: float) -> bytes:
+async def _attempts(
+    transport: Transport, asked: Input, deadline: float, budget: Budget, tokens: int
+) -> bytes:
     tries = 0
     while True:
         tries += 1
@@ -89,12 +95,15 @@ async def _attempts(transport: Transport, asked: Input, deadline: float) -> byte
         except LostError as lost:
             cause, pause = "connection", 0.0 if lost.idle else random.uniform(*_PAUSE)
         else:
+            budget.heard(reply.status, reply.headers)
             if 200 <= reply.status < 300:  # noqa: PLR2004  # the class of success
                 return reply.body
             cause, pause = f"http_{reply.status}", _pause(reply)
         if tries > 1 or time.monotonic() + pause >= deadline:
             raise ModerationUnavailable(cause)
         await asyncio.sleep(pause)
+        if not budget.again(tokens):
+            raise ModerationUnavailable(cause)
 
 
 def _pause(reply: Reply) -> float:
@@ -102,15 +111,5 @@ def _pause(reply: Reply) -> float:
     again = reply.status in _RETRIED or reply.status >= 500  # noqa: PLR2004  # the class of errors
     if not again or reply.headers.get("x-should-retry") == "false":
         return math.inf
-    for header, unit in (("retry-after-ms", 1_000), ("retry-after", 1)):
-        try:
-            seconds = float(reply.headers.get(header, "")) / unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    try:
-        then = parsedate_to_datetime(reply.headers.get("retry-after", ""))
-        return max(0.0, (then - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return random.uniform(*_PAUSE)
+    named = retry_after(reply.headers)
+    return random.uniform(*_PAUSE) if named is None else named

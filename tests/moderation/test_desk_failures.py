@@ -14,11 +14,12 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 
 from safety_middleware.moderation import Desk, Question
+from safety_middleware.moderation.backend import Endpoint
 from safety_middleware.moderation.service import Service
 from safety_middleware.moderation.transport import MAX_BODY
 from safety_middleware.policy import CATEGORIES
@@ -425,8 +426,8 @@ def test_an_error_nobody_thought_of_is_no_verdict(
 
     desk = make(fake.base_url)
 
-    def open_broken(_: Service) -> Transport:
-        return Transport()
+    def open_broken(service: Service) -> Endpoint:
+        return Endpoint(cast("Any", Transport()), service.budget)
 
     monkeypatch.setattr(Service, "open", open_broken)
     assert ask(desk, HELLO) == ["error"]

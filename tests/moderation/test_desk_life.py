@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 import uvicorn
@@ -27,6 +27,7 @@ from starlette.testclient import TestClient
 
 from safety_middleware.errors import SettingsError
 from safety_middleware.moderation import Desk, DeskSettings, Question
+from safety_middleware.moderation.backend import Endpoint
 from safety_middleware.moderation.service import Service
 from safety_middleware.testing import FakeOpenAI
 from safety_middleware.verdict import Verdict, wait
@@ -223,8 +224,8 @@ def test_a_loop_closed_without_ceremony_leaves_no_question_open(
         async def aclose(self) -> None:
             pass
 
-    def open_silent(_: Service) -> Silent:
-        return Silent()
+    def open_silent(service: Service) -> Endpoint:
+        return Endpoint(cast("Any", Silent()), service.budget)
 
     with monkeypatch.context() as patch:
         patch.setattr(Service, "open", open_silent)

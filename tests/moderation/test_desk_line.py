@@ -21,6 +21,7 @@ import pytest
 
 from safety_middleware.errors import ModerationUnavailable
 from safety_middleware.moderation import Desk, DeskSettings, Question
+from safety_middleware.moderation.backend import Endpoint
 from safety_middleware.moderation.breaker import Breaker
 from safety_middleware.moderation.line import Line
 from safety_middleware.moderation.service import Service
@@ -53,8 +54,8 @@ class Silent:
 def transport(monkeypatch: pytest.MonkeyPatch) -> Silent:
     silent = Silent()
 
-    def open_it(_: Service) -> Silent:
-        return silent
+    def open_it(service: Service) -> Endpoint:
+        return Endpoint(silent, service.budget)
 
     monkeypatch.setattr(Service, "open", open_it)
     return silent

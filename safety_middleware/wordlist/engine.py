@@ -199,9 +199,17 @@ class Engine:
         )
 
     def _is_innocent(self, flat: str, start: int, end: int) -> bool:
-        """Whether the whole word around a span is allowed."""
+        """Whether the whole word around a span is allowed, also with digits for letters."""
         left, right = _word(flat, start, end)
-        return flat[left:right] in self.compiled.allowed
+        allowed = self.compiled.allowed
+        if flat[left:right] in allowed:
+            return True
+        if not allowed or not (flat[left - 1 : left] + flat[right : right + 1]).isdigit():
+            return False
+        before = _DIGITS_ON.match(flat[max(0, left - _LONGEST_WORD) : left][::-1])
+        after = _DIGITS_ON.match(flat[right : right + _LONGEST_WORD])
+        word = f"{before[0][::-1] if before else ''}{flat[left:right]}{after[0] if after else ''}"
+        return any(word.translate(reading) in allowed for reading in _DIGITS)
 
     def _is_spelt(self, flat: str, start: int, end: int) -> bool:
         """Whether the letters go on before or after, and spell an allowed word."""
@@ -292,6 +300,8 @@ def _letter_at(text: str, place: int) -> bool:
 
 
 _LONGEST_WORD: Final = 60
+_DIGITS_ON: Final = re.compile("[a-z0-9]*")
+_DIGITS: Final = tuple(str.maketrans("0134578", letters) for letters in ("oieastb", "oleastb"))
 _LETTERS_ON: Final = re.compile("[a-z]*", re.IGNORECASE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,7 @@ class Bench:
         """A Starlette app, not guarded yet."""
 
         @asynccontextmanager
-        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
             yield
             for client in self.clients:
                 await client.close()
@@ -89,7 +89,7 @@ class Bench:
     ) -> Safety:
         """An engine that holds at the handler, without limits to speak of."""
         self.made += 1
-        rules = {
+        rules: dict[str, Any] = {
             "anonymous_limits": "1000/minute",
             "address_limits": None,
             "hold": "handler",

@@ -19,7 +19,12 @@ def opened(bench: Bench, rule: str, methods: list[str], patterns: Any = None) ->
         return f"reached {parts} {request.get_data(as_text=True)}"
 
     app.add_url_rule(rule, view_func=view, methods=methods)
-    app.add_url_rule("/open/<path:rest>", view_func=exempt(lambda rest: rest), methods=methods)
+
+    @exempt
+    def opened(rest: str) -> str:
+        return rest
+
+    app.add_url_rule("/open/<path:rest>", view_func=opened, methods=methods)
     SafetyMiddleware(app, safety=bench.safety(patterns))
     return bench.serve_flask(app)
 

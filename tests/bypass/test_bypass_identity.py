@@ -17,6 +17,18 @@ from safety_middleware_starlette import SafetyMiddleware
 from .conftest import Bench, Reached
 
 
+def user_header(request: Request) -> str | None:
+    return request.headers.get("x-user")
+
+
+def user_session(request: Request) -> Any:
+    return request.session.get("uid")
+
+
+def user_session_or_nobody(request: Request) -> Any:
+    return request.session.get("uid", "nobody")
+
+
 def identities(safety: Any) -> list[str | None]:
     assert safety.store.flush()
     found: list[Record] = safety.store.latest()
@@ -93,7 +105,7 @@ def test_the_cookie_is_for_the_server_alone_and_for_https_under_https(
 
 
 def test_a_session_before_login_is_not_the_user_after_it(bench: Bench, reached: Reached) -> None:
-    app, safety = opened(bench, reached, user=lambda request: request.headers.get("x-user"))
+    app, safety = opened(bench, reached, user=user_header)
     with TestClient(app) as client:
         for user in (None, None, "ann", "ben", "ann"):
             headers = {} if user is None else {"x-user": user}
@@ -103,10 +115,11 @@ def test_a_session_before_login_is_not_the_user_after_it(bench: Bench, reached: 
     assert ann == again != ben
 
 
-@pytest.mark.parametrize(
-    "gives", [lambda _request: True, lambda _request: object(), lambda _request: b"x"]
-)
-def test_what_is_no_id_is_an_error_and_no_user(bench: Bench, reached: Reached, gives: Any) -> None:
+@pytest.mark.parametrize("value", [True, object(), b"x"])
+def test_what_is_no_id_is_an_error_and_no_user(bench: Bench, reached: Reached, value: Any) -> None:
+    def gives(_request: Request) -> Any:
+        return value
+
     app, _ = opened(bench, reached, user=gives)
     with TestClient(app) as client, pytest.raises(SettingsError, match="Return the user's id"):
         client.post("/chat", json={"message": "x"})
@@ -126,7 +139,7 @@ def test_a_callable_that_fails_lets_nobody_in(bench: Bench, reached: Reached) ->
 def test_a_session_that_is_not_there_is_an_error_with_the_line_to_write(
     bench: Bench, reached: Reached
 ) -> None:
-    app, _ = opened(bench, reached, user=lambda request: request.session.get("uid"))
+    app, _ = opened(bench, reached, user=user_session)
     with TestClient(app) as client, pytest.raises(SettingsError, match=r"SessionMiddleware.*line"):
         client.post("/chat", json={"message": "x"})
 
@@ -135,9 +148,7 @@ def test_a_session_that_is_not_there_is_an_error_with_the_line_to_write(
 def test_the_session_is_seen_whichever_middleware_was_added_first(
     bench: Bench, reached: Reached, first: bool
 ) -> None:
-    safety = bench.safety(
-        settings={"user": lambda request: request.session.get("uid", "nobody")}, moderation=False
-    )
+    safety = bench.safety(settings={"user": user_session_or_nobody}, moderation=False)
     app = bench.app([Route("/chat", reached.handler, methods=["POST"])])
     if first:
         app.add_middleware(SessionMiddleware, secret_key="x" * 32)

@@ -98,7 +98,8 @@ class Turn:
 
     Attributes:
         id: ``req_`` and 24 hexadecimal digits; stands in refusals and records.
-        route: The route, with its policy.
+        route: The route.
+        policy: Its rules.
         identity: Who speaks.
         tier: The identity's tier when the turn began.
         hold: What waits for the verdict in this turn.
@@ -130,6 +131,7 @@ class Turn:
         "identity",
         "judged",
         "notes",
+        "policy",
         "route",
         "started",
         "tier",
@@ -138,6 +140,7 @@ class Turn:
     def __init__(self, route: Route, identity: Identity | None, *, tier: Tier = "new") -> None:
         self.id = f"req_{getrandbits(96):024x}"  # a name, not a secret; reseeded in forked children
         self.route = route
+        self.policy = route.policy
         self.identity = identity
         self.tier: Tier = tier
         self.hold: Hold = "handler"
@@ -153,11 +156,6 @@ class Turn:
         self._lock = Lock()
         self._admitted: Future[Decision] | None = None
         self._ends: list[Callable[[], None]] = []
-
-    @property
-    def policy(self) -> Policy:
-        """The rules of this turn."""
-        return self.route.policy
 
     @property
     def safety_identifier(self) -> str:

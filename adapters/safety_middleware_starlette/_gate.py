@@ -33,28 +33,44 @@ class Gate:
         send: The server's.
         refuse: Renders the refusal of a decision.
         added: Headers for the reply, whatever becomes of it.
+
+    Attributes:
+        open: The input was allowed before the app is called, so that nothing is ever held back.
+        status: HTTP status of the reply, once it is sent.
+        waited: Seconds that the reply waited for the verdict.
     """
+
+    # on the class, because most turns are decided before their app is called
+    status: int | None = None
+    waited = 0.0
+    _before = 0
+    _loop: asyncio.AbstractEventLoop
+    _task: asyncio.Task[object] | None = None
+    _flush: asyncio.Lock | None = None
+    _refusing: asyncio.Task[None] | None = None
+    _cancelled = False
+    _returned = False
 
     def __init__(
         self, turn: Turn, send: Send, refuse: Callable[[Decision], Refusal], added: Headers
     ) -> None:
-        self.status: int | None = None
-        self.waited = 0.0
         self._turn = turn
         self._send = send
         self._refuse = refuse
         self._added = added
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._before = 0 if self._task is None else self._task.cancelling()
         self._held: list[Message] = []
-        self._flush: asyncio.Lock | None = None
-        self._refusing: asyncio.Task[None] | None = None
-        self._cancelled = False
-        self._returned = False
+        decision = turn.decided
+        self.open = decision is not None and decision.allowed
+        if not self.open:
+            self._loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task()
+            self._before = 0 if self._task is None else self._task.cancelling()
 
     async def __call__(self, message: Message) -> None:
         """The app's ``send``."""
+        if self.open:
+            await self._send(self._noted(message))
+            return
         decision = self._turn.decided
         if decision is None:
             if self._silent(message):
@@ -76,9 +92,8 @@ class Gate:
         if not decision.allowed:
             await self._ended()
             return
-        if self._held:
-            await self._release()
-        await self._pass(message)
+        await self._release()
+        await self._send(self._noted(message))
 
     def watch(self) -> None:
         """Refuse as soon as the verdict blocks, whatever the app is doing then."""
@@ -136,14 +151,15 @@ class Gate:
         self._flush = self._flush or asyncio.Lock()
         async with self._flush:  # two of the app's tasks may wait at once; order stays
             while self._held:
-                await self._pass(self._held.pop(0))
+                await self._send(self._noted(self._held.pop(0)))
 
-    async def _pass(self, message: Message) -> None:
+    def _noted(self, message: Message) -> Message:
+        """*message* as it goes to the server: the start of a reply gets our headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self._added:
-                message = {**message, "headers": [*message.get("headers", ()), *self._added]}
-        await self._send(message)
+                return {**message, "headers": [*message.get("headers", ()), *self._added]}
+        return message
 
     def _decided(self, admitted: Future[Decision]) -> None:
         if admitted.result().allowed:

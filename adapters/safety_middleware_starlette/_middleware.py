@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -183,9 +184,10 @@ class SafetyMiddleware:
         await self._gated(turn, app, guarded_scope(scope), body, gate)
 
     async def _gated(self, turn: Turn, app: ASGIApp, scope: Scope, body: Body, gate: Gate) -> None:
-        async def receive() -> Message:
+        async def held() -> Message:
             return await (gate.receive(body.replay) if body.replayed else body.replay())
 
+        receive = body.replay if gate.open else held
         failed = True
         try:
             gate.watch()
@@ -225,7 +227,7 @@ class SafetyMiddleware:
     def _headers(self, turn: Turn, scope: Scope) -> Headers:
         safety, secure = self.safety, scope.get("scheme") in {"https", "wss"}
         added = added_headers(turn, safety.keyring, safety.settings, secure=secure)
-        return [(name.lower().encode(), value.encode()) for name, value in added]
+        return [(_lower(name), value.encode()) for name, value in added]
 
     def _refusal(self, turn: Turn, scope: Scope, decision: Decision) -> Refusal:
         return self.safety.refusal(turn, decision, header(scope, b"accept"))
@@ -242,11 +244,14 @@ class _Unseen(Binding):
 
 
 def _asyncio_only() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if asyncio._get_running_loop() is None:  # noqa: SLF001  # public name raises instead
         raise SettingsError(
             "event loop",
             "it is not asyncio's",
             "Run the app on asyncio or uvloop; trio is not supported.",
-        ) from None
+        )
+
+
+@lru_cache(maxsize=64)
+def _lower(name: str) -> bytes:
+    return name.lower().encode()

@@ -37,8 +37,7 @@ class FormReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RawRequest:
+class RawRequest(NamedTuple):
     """What a client sent, before anyone has read it.
 
     Attributes:

@@ -103,7 +103,7 @@ def sort_out(place: Path) -> tuple[set[str], set[str]]:
                 left.add(f"{language} {word}: {term.language} {term.text}")
             else:
                 innocent.add(word)
-    innocent.update(typing_errors(place, words))
+    innocent.update(typing_errors(place, words), spelt_out(place, words))
     return innocent - spellings, left
 
 
@@ -119,6 +119,13 @@ def is_vulgar(
     if term.language == "en":
         return not before and after in ENDINGS
     return not before or (len(before) >= SHORTEST_PART and before in vocabulary)
+
+
+def spelt_out(place: Path, words: Wordlist) -> Iterator[str]:
+    """English words that hold a term which shows when they are spelt out: r e p u t a b l e."""
+    for word in set(read(place / "american-english-huge")):
+        if word.isalpha() and words.blocked(" ".join(word)) and not words.blocked(word):
+            yield word
 
 
 def typing_errors(place: Path, words: Wordlist) -> Iterator[str]:

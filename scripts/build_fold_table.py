@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ruff: noqa: RUF001 - the look-alikes are what this script is about
+# ruff: noqa: RUF001, PLR2004 - look-alikes and code points are what this script is about
 """Write the wordlist's folding table from Unicode's own data files.
 
 usage: build_fold_table.py CONFUSABLES_TXT [--unicode DIR]
@@ -98,7 +98,7 @@ def main() -> None:
     parts = {"fold": table, "lookalike": lookalikes, "strict": strict}
     document = {name: grouped(part) for name, part in parts.items()}
     OUT.write_text(json.dumps(document, indent=0, separators=(",", ":")) + "\n", encoding="ascii")
-    print(
+    print(  # noqa: T201 - says what it wrote
         f"{OUT}: {len(table)} folded, {len(lookalikes) + len(strict)} look-alikes, {OUT.stat().st_size} bytes"
     )
 
@@ -136,19 +136,19 @@ class Unicode:
         return "".join(map(self.decompose, parts))
 
 
-def fold_table(unicode: Unicode) -> dict[int, str]:
+def fold_table(unicode: Unicode) -> dict[int, str]:  # noqa: C901 - one case after the other
     """Code point to what it is read as, where that differs."""
-    gone = {c for c in (*DECORATION, *unicode.ignorable) if c > 0x7F}  # noqa: PLR2004 - ASCII stays
+    gone = {c for c in (*DECORATION, *unicode.ignorable) if c > 0x7F}
     table = dict.fromkeys(sorted(gone), "")
     named = {ord(k): v for k, v in (LATIN | SIGNS).items()}
     for code, category in unicode.category.items():
         char = chr(code)
-        if code < 0x80 or code in gone or 0xAC00 <= code <= 0xD7A3:  # noqa: PLR2004 - ASCII, Hangul
+        if code < 0x80 or code in gone or 0xAC00 <= code <= 0xD7A3:
             continue
-        if category in {"Zs", "Zl", "Zp"} or code == 0x85:  # noqa: PLR2004 - next line
-            table[code] = "\n" if category in {"Zl", "Zp"} or code == 0x85 else " "  # noqa: PLR2004
+        if category in {"Zs", "Zl", "Zp"} or code == 0x85:
+            table[code] = "\n" if category in {"Zl", "Zp"} or code == 0x85 else " "
             continue
-        if 0x3200 <= code <= 0x33FF or 0x2F00 <= code <= 0x2FFF:  # noqa: PLR2004 - enclosed CJK, radicals
+        if 0x3200 <= code <= 0x33FF or 0x2F00 <= code <= 0x2FFF:
             continue
         read = named.get(code) or one(char, unicode, gone, named)
         if (
@@ -178,7 +178,7 @@ def one(char: str, unicode: Unicode, gone: set[int], named: dict[int, str]) -> s
         parts = "".join(unicode.decompose(c) for c in text)
         parts = "".join(unicode.case.get(c, c) for c in parts)
         parts = "".join(named.get(ord(c), c) for c in parts if ord(c) not in gone)
-        if len(parts) == 3 and parts[0] == "(" and parts[2] == ")":  # noqa: PLR2004 - (a)
+        if len(parts) == 3 and parts[0] == "(" and parts[2] == ")":
             parts = parts[1]
         if parts == text:
             break
@@ -194,15 +194,15 @@ def lookalike_tables(
     capitals: dict[int, str] = {}
     for line in path.read_text("utf-8-sig").splitlines():
         fields = [field.strip() for field in line.split("#")[0].split(";")]
-        if len(fields) < 3:  # noqa: PLR2004 - source ; target ; type
+        if len(fields) < 3:
             continue
         source = chr(int(fields[0], 16))
         target = "".join(chr(int(h, 16)) for h in fields[1].split())
         read = "".join(table.get(ord(c), c) for c in target).replace("rn", "m")
         shown = table.get(ord(source), source)
-        if ord(source) < 0x80 or len(read) != 1 or not (read.isascii() and read.isalpha()):  # noqa: PLR2004
+        if ord(source) < 0x80 or len(read) != 1 or not (read.isascii() and read.isalpha()):
             continue
-        if 0x0590 <= ord(source) <= 0x08FF:  # noqa: PLR2004 - right to left
+        if 0x0590 <= ord(source) <= 0x08FF:
             continue
         if (
             shown.isascii()
@@ -217,13 +217,13 @@ def lookalike_tables(
         else:  # a capital that looks Latin speaks for its small letter only where that has no look
             capitals[ord(shown)] = read
     strict |= NOT_AS_LISTED
-    for code in [code for code in strict if code > 0xFFFF]:  # noqa: PLR2004 - extinct scripts
+    for code in [code for code in strict if code > 0xFFFF]:
         table[code] = strict.pop(code)
     more = capitals | {ord(k): v for k, v in MORE_LOOKALIKES.items()}
     gone = strict.keys() | table.keys()
     return {
         code: read for code, read in more.items() if code not in gone and code < 0x10000
-    }, strict  # noqa: PLR2004
+    }, strict
 
 
 def grouped(table: dict[int, str]) -> dict[str, str]:

@@ -24,8 +24,10 @@ SHORTEST_EVASION: Final = 4
 NO_ACCENTS: Final = frozenset[str]()
 _DOUBLE: Final = re.compile(rb"(.)\1")
 
-LARGE: Final = 20_000
-"""Patterns from which on the smaller, slower automaton is built."""
+LARGE: Final = 6_000
+LARGE_BARE: Final = 20_000
+"""Patterns from which on the smaller, slower automaton is built; that of letters alone has few
+different characters, so it may grow more."""
 
 
 class Spelling(NamedTuple):
@@ -58,7 +60,6 @@ class Compiled(NamedTuple):
         bare_rules: For each pattern of ``bare``, the spellings it may be.
         allowed: Single words that are innocent.
         allowed_masks: Words with a star that are innocent, alone or with the word that follows.
-        words: Folded spellings that stand alone, for words in disguise.
         longest: Characters of the longest spelling.
         longest_allow: Characters of the longest allowed word or phrase.
     """
@@ -71,7 +72,6 @@ class Compiled(NamedTuple):
     bare_rules: Sequence[tuple[Spelling, ...]]
     allowed: frozenset[str]
     allowed_masks: frozenset[str]
-    words: dict[str, Spelling]
     longest: int
     longest_allow: int
 
@@ -112,11 +112,10 @@ def compile_terms(
         _automaton(other),
         [direct[text] for text in (*plain, *other)],
         len(plain),
-        BytesAhoCorasick(list(bare), implementation=_kind(len(bare))) if bare else None,
+        BytesAhoCorasick(list(bare), implementation=_kind(len(bare), LARGE_BARE)) if bare else None,
         [tuple(some) for some in bare.values()],
         words,
         stars,
-        {text: spelling for text, spelling in rules.items() if text.isascii()},
         max(map(len, (*rules, *phrases)), default=0),
         max(map(len, allows), default=0),
     )
@@ -182,9 +181,9 @@ def _bare(spellings: Iterable[Spelling]) -> dict[bytes, list[Spelling]]:
 def _automaton(patterns: list[str]) -> AhoCorasick | None:
     if not patterns:
         return None
-    kind = _kind(len(patterns))
+    kind = _kind(len(patterns), LARGE)
     return AhoCorasick(patterns, store_patterns=False, implementation=kind)
 
 
-def _kind(patterns: int) -> Implementation:
-    return Implementation.ContiguousNFA if patterns > LARGE else Implementation.DFA
+def _kind(patterns: int, large: int) -> Implementation:
+    return Implementation.ContiguousNFA if patterns > large else Implementation.DFA

@@ -140,9 +140,15 @@ class Engine:
                 if latin != flat:
                     yield from self._bare(latin, bare)
             for word, start, end in self.folder.disguised(flat):
-                spelling = self.compiled.words.get(word)
-                if spelling is not None and spelling.evades:
+                for spelling in self._spelt(bare, word):
                     yield Hit(start, end, spelling, "lookalike")
+
+    def _spelt(self, bare: BytesAhoCorasick, word: str) -> Iterator[Spelling]:
+        """The spellings a whole word is."""
+        for index, _, _ in bare.find_matches_as_indexes(skeleton.skeleton(word), overlapping=True):
+            for spelling in self.compiled.bare_rules[index]:
+                if spelling.text == word:
+                    yield spelling
 
     def _raw_hits(self, flat: str) -> list[tuple[int, int, int]]:
         plain, other = self.compiled.plain, self.compiled.other

@@ -145,13 +145,13 @@ class Budget:
             self._tokens.flying -= tokens
             self._requests.flying -= 1
 
-    def heard(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from an answer of the service."""
-        requests, tokens = quota_of(headers, "requests"), quota_of(headers, "tokens")
+    def heard(self, status: int, headers: Mapping[str, str], tokens: int) -> None:
+        """Learn from the service's answer to a request on which *tokens* were spent."""
+        of_requests, of_tokens = quota_of(headers, "requests"), quota_of(headers, "tokens")
         with self._lock:
             now = self._clock()
-            self._requests.told(requests, now)
-            self._tokens.told(tokens, now)
+            self._requests.told(of_requests, 1, now)
+            self._tokens.told(of_tokens, tokens, now)
             if status == 429:  # noqa: PLR2004  # Too Many Requests
                 named = retry_after(headers)
                 self._paused = now + min(PAUSE if named is None else named, self._period)

@@ -103,8 +103,8 @@ class Purse:
             self._refill(now)
             self._level -= amount
 
-    def told(self, quota: Quota, now: float) -> None:
-        """Learn what the service says; what it leaves out stays as it was."""
+    def told(self, quota: Quota, own: int, now: float) -> None:
+        """Learn what the service says in its answer to *own*; what it leaves out stays."""
         if quota.limit is not None:
             self.limit = quota.limit if self._set is None else min(self._set, quota.limit)
             self._full = float(quota.limit)
@@ -114,8 +114,8 @@ class Purse:
         missing = self._full - quota.remaining
         if quota.reset is not None and missing > 0:
             self._rate = missing / quota.reset if quota.reset > 0 else math.inf
-        # the answer cannot tell of what is still under way
-        self._level = min(float(quota.remaining), self._full) - self.flying
+        # the answer cannot tell of what else is under way
+        self._level = min(float(quota.remaining), self._full) - max(0, self.flying - own)
         self._seen = now
 
     def excess(self, amount: int, spent: int, reserve: float) -> float:

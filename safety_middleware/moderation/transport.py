@@ -95,7 +95,7 @@ async def _attempts(
         except LostError as lost:
             cause, pause = "connection", 0.0 if lost.idle else random.uniform(*_PAUSE)
         else:
-            budget.heard(reply.status, reply.headers)
+            budget.heard(reply.status, reply.headers, tokens)
             if 200 <= reply.status < 300:  # noqa: PLR2004  # the class of success
                 return reply.body
             cause, pause = f"http_{reply.status}", _pause(reply)

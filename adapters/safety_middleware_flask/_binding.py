@@ -19,6 +19,7 @@ from safety_middleware.turn import Route
 __all__ = ["Binding", "Found"]
 
 _log = logging.getLogger("safety_middleware")
+_NO_BODY = frozenset({"", "0"})
 MOST_KNOWN = 10_000
 """Answers remembered; methods and mount points come from clients, so that they must be bounded."""
 
@@ -63,7 +64,9 @@ class Binding:
         rule, root = now.url_rule, now.root_path
         if rule is None:
             return None
-        body = bool(now.content_length) or "HTTP_TRANSFER_ENCODING" in now.environ
+        # asked of every request: ``content_length`` would parse it, at the price of all the rest
+        body = now.environ.get("CONTENT_LENGTH", "") not in _NO_BODY
+        body = body or "HTTP_TRANSFER_ENCODING" in now.environ
         found = self.find(app, rule, now.method, root, body=body)
         if not found.crosses:
             return found

@@ -80,7 +80,7 @@ class Gate:
         if self._held is not None and exc_info is None:
             raise AssertionError("start_response was called twice")
         self._held = status, list(headers)
-        if visit.turn.admitted.done() and self._passes(visit):
+        if visit.turn.decided is not None and self._passes(visit):
             self._release(visit)
         return partial(self._write_when_decided, visit)
 
@@ -94,7 +94,7 @@ class Gate:
         steps = Steps(visit, iterable)
         opaque = is_opaque(iterable, environ)
         if not visit.observe:
-            if not visit.turn.admitted.done() and not opaque:
+            if visit.turn.decided is None and not opaque:
                 try:
                     steps.read_ahead()
                 except BaseException as problem:
@@ -125,7 +125,7 @@ class Gate:
         return visit.early or visit.turn.refusal is None
 
     def _wait(self, visit: Visit) -> None:
-        if not visit.turn.admitted.done():
+        if visit.turn.decided is None:
             began = time.monotonic()
             visit.turn.admitted.result()
             visit.waited += time.monotonic() - began

@@ -32,7 +32,7 @@ class Steps:
 
     def read_ahead(self) -> None:
         """Take the first piece that is not empty, or what there is until the verdict comes."""
-        while not self._visit.turn.admitted.done():
+        while self._visit.turn.decided is None:
             piece = self._step()
             if piece is None:
                 return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from inspect import CO_COROUTINE
 from io import BytesIO
+from types import FunctionType
 from typing import Any
 
 from flask import Flask, Request
@@ -54,7 +54,9 @@ class Ports:
         return RawRequest(
             method=request.method,
             query=environ.get("QUERY_STRING", "").encode("latin-1"),
-            path=tuple((n, v) for n, v in (request.view_args or {}).items() if isinstance(v, str)),
+            path=tuple(
+                [(n, v) for n, v in (request.view_args or {}).items() if isinstance(v, str)]
+            ),
             content_type=environ.get("CONTENT_TYPE") or None,
             content_encoding=environ.get("HTTP_CONTENT_ENCODING"),
             body=body,
@@ -130,7 +132,9 @@ def identify(safety: Safety, app: Flask, request: Request) -> tuple[Identity, Id
     """
     settings = safety.settings
     session: str | None = None
-    with _unnoticed():
+    cookie = _session()
+    noticed = getattr(cookie, "accessed", True)
+    try:
         user = _called(app, settings.user) if settings.user else _known_user(app)
         if user is None or user == "":
             if settings.session is not None:
@@ -138,6 +142,8 @@ def identify(safety: Safety, app: Flask, request: Request) -> tuple[Identity, Id
                 session = None if own is None else f"app:{own}"
             else:
                 session = safety.keyring.read_session(request.cookies.get(SESSION_COOKIE))
+    finally:
+        cookie.accessed = noticed  # Flask adds ``Vary: Cookie`` where an app looked into it
     forwarded = request.environ.get("HTTP_X_FORWARDED_FOR")
     address = client_address(
         request.environ.get("REMOTE_ADDR"),
@@ -145,17 +151,6 @@ def identify(safety: Safety, app: Flask, request: Request) -> tuple[Identity, Id
         settings.trusted_proxies,
     )
     return safety.identify(user=user, session=session, address=address)
-
-
-@contextmanager
-def _unnoticed() -> Generator[None]:
-    """Look into the session without Flask noticing, which adds ``Vary: Cookie`` where an app does."""
-    session = _session()
-    before = getattr(session, "accessed", True)
-    try:
-        yield
-    finally:
-        session.accessed = before
 
 
 def _known_user(app: Flask) -> str | None:
@@ -177,8 +172,10 @@ def _session() -> Any:
 
 
 def _called(app: Flask, function: Any) -> Any:
-    value = app.ensure_sync(function)()
-    if inspect.isawaitable(value):  # a plain function that gave a coroutine
+    # ``ensure_sync`` looks behind every wrapper there could be; a plain function has none
+    plain = isinstance(function, FunctionType) and not function.__code__.co_flags & CO_COROUTINE
+    value = function() if plain else app.ensure_sync(function)()
+    if hasattr(value, "__await__"):  # a plain function that gave a coroutine
         return app.async_to_sync(_awaited)(value)
     return value
 

@@ -20,6 +20,9 @@ _APOSTROPHES: Final = ("'", "\u2019")
 _LONG_PHRASE: Final = 8
 """Letters a phrase must have to be found without its spaces."""
 
+_OPENING: Final = frozenset("(<{@#+|")
+_CLOSING: Final = frozenset(")>}")
+
 _LONG: Final = 5
 """Letters a term must have to be taken out of a longer run of single letters."""
 
@@ -79,6 +82,8 @@ def _is_solid(flat: str, start: int, end: int, spelling: Spelling, *, inside: bo
         " ", ""
     ):  # as written it was found already, or may not stand here
         return " " in spelling.text and len(part) >= _LONG_PHRASE and not inside
+    if part[0] in _OPENING and (inside or flat[end : end + 1] in _CLOSING):
+        return False  # (until, (IPA): a bracket, not a c
     if not inside:
         return True
     if part.isalpha():

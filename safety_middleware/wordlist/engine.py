@@ -259,7 +259,10 @@ class Engine:
                     allowed = self._allowed(flat, self._raw_hits(flat))
                 if not (
                     self._is_innocent(flat, start, end)
-                    or (end - start > last - first and self._is_spelt(flat, start, end))
+                    or (
+                        end - start > last - first == len(spelling.text)
+                        and self._is_spelt(flat, start, end)
+                    )
                     or any(a <= start and end <= b for a, b in allowed)
                 ):
                     yield Hit(start, end, spelling, "separated")

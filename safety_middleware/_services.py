@@ -107,4 +107,7 @@ def desk_settings_of(settings: Settings, *, needed: bool) -> DeskSettings:
         base_url=settings.openai_base_url,
         api_key=key,
         client=settings.moderation_client,
+        requests=settings.moderation_requests,
+        tokens=settings.moderation_tokens,
+        share=settings.moderation_share,
     )

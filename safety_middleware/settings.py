@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, NoneType
 from typing import Any
 
-from ._checks import flag, is_a, items_of, mapping, names, one_of, whole
+from ._checks import flag, is_a, items_of, mapping, names, one_of, optional, share, whole
 from .errors import SettingsError
 from .identity import MIN_SECRET_BYTES, secret_bytes
 from .policy import Policy, policy_fields
@@ -47,9 +47,13 @@ class Settings:
         languages: Languages of the default list, as ISO 639-1 codes; None: all that ship.
         moderation_model: Model asked for verdicts.
         moderation_timeout: Longest wait for a verdict, a retry included, in seconds.
+        moderation_requests: Most moderation requests a minute; None: what the service says.
+        moderation_tokens: Most tokens of moderation a minute, likewise.
+        moderation_share: Most of either for one identity or client address, above 0, to 1.
         openai_base_url: Base URL for moderation; None: ``OPENAI_BASE_URL``, else OpenAI's own.
         openai_api_key: Key for moderation; None: ``OPENAI_API_KEY``.
-        moderation_client: An ``OpenAI`` or ``AsyncOpenAI`` client to moderate with instead.
+        moderation_client: An ``OpenAI`` or ``AsyncOpenAI`` client to moderate with instead, or a
+            ``Moderator``.
         unbound_calls: A guarded model call outside any turn: ``"warn"``, ``"raise"``, or the
             safety identifier to send.
         cookie_samesite: ``SameSite`` of our session cookie: ``Lax``, ``Strict`` or ``None``.
@@ -76,6 +80,9 @@ class Settings:
     languages: tuple[str, ...] | None = None
     moderation_model: str = "omni-moderation-latest"
     moderation_timeout: float = 5.0
+    moderation_requests: int | None = None
+    moderation_tokens: int | None = None
+    moderation_share: float = 0.05
     openai_base_url: str | None = field(default=None, repr=False)
     openai_api_key: str | None = field(default=None, repr=False)
     moderation_client: Any = field(default=None, repr=False)
@@ -171,6 +178,12 @@ def _secrets(secret: Any, secrets: Any) -> tuple[str | bytes, ...]:
 def _numbers(settings: Settings) -> None:
     whole(0)("trusted_proxies", settings.trusted_proxies)
     flag("production", settings.production)
+    for name in ("moderation_requests", "moderation_tokens"):
+        optional(whole(1))(name, getattr(settings, name))
+    if not share("moderation_share", settings.moderation_share):
+        raise SettingsError(
+            "moderation_share", "nobody could be moderated with a share of 0", "Try 0.05."
+        )
     timeout: Any = settings.moderation_timeout
     number = is_a(timeout, int, float) and not isinstance(timeout, bool)
     if not number or not 0 < timeout <= MAX_TIMEOUT:
@@ -210,7 +223,9 @@ def _values(settings: Settings) -> None:
     if is_a(words, bytes) or (not named and not callable(getattr(words, "find", None))):
         raise SettingsError("wordlist", "is no wordlist", "Give a path or a Wordlist.")
     if isinstance(settings.moderation_client, str):
-        raise SettingsError("moderation_client", "is no client", "Give an OpenAI or AsyncOpenAI.")
+        raise SettingsError(
+            "moderation_client", "is no client", "Give an OpenAI, an AsyncOpenAI or a Moderator."
+        )
     care = mapping("care", settings.care)
     try:
         json.dumps(dict(care))  # else it would fail when someone needs it

@@ -5,7 +5,7 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 IN := $(VENV)/bin
 
-.PHONY: demo test lint bench build clean
+.PHONY: demo test lint conformance bench build clean
 .DEFAULT_GOAL := test
 
 # Serves the Starlette example, shows what gets through and what is refused, goes on serving.
@@ -22,6 +22,10 @@ lint: $(VENV)/.test $(VENV)/.lint
 	@failed=; for check in "ruff check" "ruff format --check" "lint-imports --no-cache" mypy pyright; do \
 	  echo "$$check"; $(IN)/$$check || failed="$$failed, $$check"; \
 	done; test -z "$$failed" || { echo "Failed: $${failed#, }" >&2; exit 1; }
+
+# The frameworks' own tests, with the middleware installed and without.
+conformance: $(VENV)/.test
+	$(IN)/python conformance/run.py starlette flask
 
 bench: $(VENV)/.test
 	$(IN)/python bench/inprocess.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from inspect import CO_COROUTINE
 from io import BytesIO
 from types import FunctionType
@@ -60,7 +61,7 @@ class Ports:
             content_type=environ.get("CONTENT_TYPE") or None,
             content_encoding=environ.get("HTTP_CONTENT_ENCODING"),
             body=body,
-            forms=lambda body, content_type: _forms(request, body, content_type),
+            forms=partial(_forms, request),
         )
 
     def wait(self, admitted: Future[Decision]) -> Decision:

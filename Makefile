@@ -24,8 +24,8 @@ lint: $(VENV)/.test $(VENV)/.lint
 	done; test -z "$$failed" || { echo "Failed: $${failed#, }" >&2; exit 1; }
 
 # The frameworks' own tests, with the middleware installed and without.
-conformance: $(VENV)/.test
-	$(IN)/python conformance/run.py starlette flask
+conformance: $(VENV)/.pip
+	$(IN)/python conformance/run.py $(TARGETS)
 
 bench: $(VENV)/.test
 	$(IN)/python bench/inprocess.py

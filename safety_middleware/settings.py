@@ -227,6 +227,8 @@ def _values(settings: Settings) -> None:
             "moderation_client", "is no client", "Give an OpenAI, an AsyncOpenAI or a Moderator."
         )
     care = mapping("care", settings.care)
+    if care is CARE:
+        return
     try:
         json.dumps(dict(care))  # else it would fail when someone needs it
     except (TypeError, ValueError):

@@ -61,6 +61,7 @@ class Decision:
         param: The part of the request the client should look at, or None. Never a matched word.
         detail: For the record only: a term id, a category, a failure's cause. Never message text.
         retry_after: Seconds until trying again can succeed, or None.
+        retry_at: Of a suspension: when it ends, in Unix seconds; None: when it is lifted.
     """
 
     action: Action = Action.ALLOW
@@ -68,6 +69,7 @@ class Decision:
     param: str | None = None
     detail: str | None = None
     retry_after: float | None = None
+    retry_at: float | None = None
 
     @property
     def allowed(self) -> bool:

@@ -6,7 +6,7 @@ import ipaddress
 import secrets as random
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from uuid import UUID
@@ -49,11 +49,13 @@ class Identity:
         safety_identifier: ``<kind>1_`` and 49 characters of ``[A-Za-z0-9_-]``: 6 for the key,
             43 for the hash. As sent to OpenAI.
         older: The same identity under the older secrets, newest first.
+        guest: Of a user: the session that the same request came with.
     """
 
     kind: Kind
     safety_identifier: str
     older: tuple[str, ...] = ()
+    guest: Identity | None = field(default=None, compare=False)
 
 
 class _Keys:

@@ -12,7 +12,7 @@ from typing import Any
 from ._checks import is_a
 from .errors import SettingsError
 from .policy import Policy, policy_fields
-from .settings import Settings, nearest, settings_fields, split
+from .settings import CALLABLES, Settings, nearest, settings_fields, split
 
 __all__ = ["Loaded", "load"]
 
@@ -21,9 +21,7 @@ FILE = "safety.toml"
 FILE_VARIABLE = "SAFETY_CONFIG"
 TEST_PREFIX = "SAFETY_TEST_"
 """Variables that point the project's own tests to services; they are no settings."""
-_CALLABLES = frozenset(
-    {"user", "session", "refusal", "on_decision", "on_degraded", "moderation_client"}
-)
+_CALLABLES = frozenset({*CALLABLES, "moderation_client"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Hold: TypeAlias = Literal["handler", "model", "reply"]
-Tier: TypeAlias = Literal["new", "known", "watched"]
+Tier: TypeAlias = Literal["new", "known", "trusted", "watched", "suspended"]
 ReplyMode: TypeAlias = Literal["off", "whole", "window", "follow"]
 CategoryAction: TypeAlias = Literal["off", "flag", "block", "care"]
 
@@ -89,7 +89,8 @@ class Policy:
         wordlist: True (the app's list), False, or a list of its own.
         moderation: True or False; this version does not know ``"inline"`` yet.
         hold: What waits for the verdict; None: by tier.
-        sample: Share of turns moderated; this version moderates all and knows None only.
+        sample: Share of turns moderated, 0 to 1, drawn by content; None: by tier. Who is watched
+            is always moderated.
         thresholds: Category -> score, 0 to 1, from which it counts; others use OpenAI's own flag.
         actions: Category (``self-harm*`` for several) -> ``off``, ``flag``, ``block`` or ``care``.
         on_failure: Moderation away: ``closed`` refuses with 503, ``open`` lets through, on record.
@@ -266,7 +267,7 @@ _CHECKS: Mapping[str, Check] = {
     "wordlist": _wordlist,
     "moderation": available(_moderation, True, False),
     "hold": optional(one_of("handler", "model", "reply")),
-    "sample": available(optional(share), None),
+    "sample": optional(share),
     "thresholds": _thresholds,
     "actions": _actions,
     "on_failure": one_of("closed", "open"),

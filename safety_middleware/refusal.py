@@ -93,6 +93,8 @@ def refusal_of(
     else:
         error = {"message": MESSAGES[reason], "type": "safety_error", "code": reason.value}
         payload = {"error": {**error, "param": decision.param, "request_id": request_id}}
+    if decision.retry_at is not None:
+        payload.get("error", payload)["retry_at"] = math.ceil(decision.retry_at)
     if decision.retry_after is not None:
         headers += (("Retry-After", str(max(1, math.ceil(decision.retry_after)))),)
     body = json.dumps(payload).encode()

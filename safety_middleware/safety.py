@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,7 +18,7 @@ from ._services import desk_settings_of, limiters_of, secrets_of, words_of
 from .decision import Decision
 from .errors import SettingsError
 from .flow import run
-from .guard import Cleared, Guard, Outcome, settle
+from .guard import Cleared, Guard, Outcome, Sampling, settle
 from .hooks import Hooks
 from .identity import Identity, Keyring, Kind, user_reference
 from .loading import load
@@ -26,7 +28,7 @@ from .policy import Policy
 from .refusal import Refusal, refusal_of
 from .routes import Routes
 from .settings import Settings
-from .standing import Standing, Standings
+from .standing import Clean, Lift, Standing, Strike, Suspend, kind_of
 from .store import Record, Store
 from .turn import Route, Turn, bound, find_turn
 from .verdict import Verdict
@@ -55,7 +57,6 @@ class Safety:
         self.settings = load().settings if settings is None else settings
         self.routes = Routes(self.settings.route_policies(), self.settings.policy)
         self.hooks = Hooks()
-        self._standings = Standings()
         self._lock = Lock()
         self.started = False
         self._complaints = Lock()
@@ -82,9 +83,20 @@ class Safety:
             self.desk = Desk(asking, cache_key=key, on_degraded=self.degraded)
             if moderated:
                 self.desk.start()
-            self.guard = Guard(words_of(settings), Cleared(key), self.desk.ask_from_thread)
+            self.guard = Guard(
+                words_of(settings),
+                Cleared(key),
+                self.desk.ask_from_thread,
+                Sampling(self.keyring.draw_key, self.desk.recall),
+                settings.tiers,
+            )
             # last: what is wrong with the settings is told before anything is open
-            self.store = Store.open(settings.store, on_degraded=self.degraded)
+            self.store = Store.open(
+                settings.store,
+                on_degraded=self.degraded,
+                on_suspend=self._suspended,
+                tiers=settings.tiers,
+            )
             self.started = True
 
     def close(self) -> None:
@@ -113,7 +125,8 @@ class Safety:
 
         Args:
             user: The authenticated user's id: str, int, UUID or None.
-            session: A session id that came back from the client, verified, or None.
+            session: A session id that came back from the client, verified, or None. With a
+                *user*: what they were before logging in; its strikes go with them.
             address: As ``client_address`` gives it.
 
         Raises:
@@ -121,11 +134,11 @@ class Safety:
         """
         at = self.keyring.identify(Kind.ADDRESS, address)
         reference = user_reference(user)
-        if reference is not None:
-            return self.keyring.identify(Kind.USER, reference), at
-        if session:
-            return self.keyring.identify(Kind.SESSION, session), at
-        return at, at
+        guest = self.keyring.identify(Kind.SESSION, session) if session else None
+        if reference is None:
+            return guest or at, at
+        who = self.keyring.identify(Kind.USER, reference)
+        return replace(who, guest=guest) if guest else who, at
 
     @contextmanager
     def bind(self, user: str | int | UUID | None = None, **caps: Any) -> Generator[Turn]:
@@ -167,6 +180,32 @@ class Safety:
             if around is not None:
                 _count_in(around, turn)
 
+    def suspend(self, identifier: str, hours: float | None = None, *, why: str = "") -> None:
+        """Suspend an identity: at once in this process, soon in the others.
+
+        Args:
+            identifier: A safety identifier of a user or a session, as records have it.
+            hours: How long; None: until it is lifted.
+            why: For whoever asks later; kept with the standing, shown to nobody else.
+
+        Raises:
+            SettingsError: If *identifier* is none, or an address's: those are shared by many; or
+                *hours* are no time.
+        """
+        if hours is not None and not 0 < hours < math.inf:
+            raise SettingsError("hours", f"{hours!r} is not a time", "Try 24, or leave it out.")
+        now = time.time()
+        until = math.inf if hours is None else now + hours * 3600
+        self._rule(identifier, Suspend(until, now, why))
+
+    def lift(self, identifier: str) -> None:
+        """End a suspension; the strikes that led to it weigh nothing any more.
+
+        Raises:
+            SettingsError: If *identifier* is no safety identifier of a user or a session.
+        """
+        self._rule(identifier, Lift(time.time()))
+
     def refusal(self, turn: Turn, decision: Decision, accept: str | None) -> Refusal:
         """The HTTP answer to a refused turn, by the operator's renderer or ours."""
         if self.settings.refusal is not None:
@@ -200,18 +239,24 @@ class Safety:
         self.hooks.call(self.settings.on_degraded, service, cause)
 
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
-        record = run(settle(turn, outcome), self)
+        record = run(settle(turn, outcome, self.settings.tiers), self)
         self.hooks.call(self.settings.on_decision, record)
 
     # The ports that need no framework. Adapters add how a body is read and a decision awaited.
 
     def load_standing(self, identity: Identity) -> Standing:
         """Port: what is known of *identity*."""
-        return self._standings.load(identity)
+        return self.store.standings.load(identity)
 
-    def save_standing(self, identity: Identity, *, clean: bool, blocked: bool, now: float) -> None:
+    def aload_standing(self, identity: Identity) -> Standing | Awaitable[Standing]:
+        """Port: the same for an event loop, which reading must not block."""
+        return self.store.standings.aload(identity)
+
+    def save_standing(self, identity: Identity, event: Clean | Strike) -> None:
         """Port: take a turn into what is known of *identity*."""
-        self._standings.count(identity, clean=clean, blocked=blocked, now=now)
+        self.store.standings.tell(identity.safety_identifier, event)
+        if isinstance(event, Strike):
+            self.hooks.call(self.settings.on_strike, identity.safety_identifier, event)
 
     def ask(self, question: Question) -> Future[Verdict]:
         """Port: start moderation."""
@@ -224,6 +269,19 @@ class Safety:
     def write(self, record: Record) -> None:
         """Port: hand a record to the writer."""
         self.store.write(record)
+
+    def _rule(self, identifier: str, ruling: Suspend | Lift) -> None:
+        if kind_of(identifier) is Kind.ADDRESS:
+            raise SettingsError(
+                "identifier",
+                "it is an address, which is many people",
+                "Name a user (u1_…) or a session (s1_…).",
+            )
+        self.start()
+        self.store.standings.tell(identifier, ruling)
+
+    def _suspended(self, identifier: str, standing: Standing) -> None:
+        self.hooks.call(self.settings.on_suspend, identifier, standing)
 
     def _moderated(self) -> bool:
         chosen = self.settings.route_policies() or {}

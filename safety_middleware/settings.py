@@ -16,10 +16,20 @@ from .errors import SettingsError
 from .identity import MIN_SECRET_BYTES, secret_bytes
 from .policy import Policy, policy_fields
 from .refusal import CARE, RefusalRenderer
+from .standing import Tiers
 
 __all__ = ["SECRET_COMMAND", "Settings", "nearest", "settings_fields"]
 
 DEFAULT_ROUTES = ("/chat", "/chat/*", "/api/chat", "/api/chat/*")
+CALLABLES = (
+    "user",
+    "session",
+    "on_decision",
+    "on_degraded",
+    "on_strike",
+    "on_suspend",
+    "refusal",
+)
 MAX_TIMEOUT = 60
 """Longest wait for a verdict that can be set, in seconds."""
 UserCallable = Callable[..., Any]
@@ -54,11 +64,14 @@ class Settings:
         openai_api_key: Key for moderation; None: ``OPENAI_API_KEY``.
         moderation_client: An ``OpenAI`` or ``AsyncOpenAI`` client to moderate with instead, or a
             ``Moderator``.
+        tiers: The rules of trust: ``Tiers``, or a mapping of their fields.
         unbound_calls: A guarded model call outside any turn: ``"warn"``, ``"raise"``, or the
             safety identifier to send.
         cookie_samesite: ``SameSite`` of our session cookie: ``Lax``, ``Strict`` or ``None``.
         on_decision: Called with the ``Record`` of every settled turn, on a thread of its own.
         on_degraded: Called with (service, cause) when a service fails or recovers, likewise.
+        on_strike: Called with (safety identifier, ``Strike``) when a turn was blocked, likewise.
+        on_suspend: Called with (safety identifier, ``Standing``) when it is suspended, likewise.
         refusal: Renders refusals instead of us: ``(decision, request_id) -> Refusal``.
         care: ``message`` and ``resources`` of the answer to someone in distress.
 
@@ -86,10 +99,13 @@ class Settings:
     openai_base_url: str | None = field(default=None, repr=False)
     openai_api_key: str | None = field(default=None, repr=False)
     moderation_client: Any = field(default=None, repr=False)
+    tiers: Tiers = field(default_factory=Tiers)
     unbound_calls: str = "warn"
     cookie_samesite: str = "Lax"
     on_decision: Callable[[Any], Any] | None = None
     on_degraded: Callable[[str, str], Any] | None = None
+    on_strike: Callable[[str, Any], Any] | None = None
+    on_suspend: Callable[[str, Any], Any] | None = None
     refusal: RefusalRenderer | None = None
     care: Mapping[str, Any] = field(default_factory=lambda: CARE)
 
@@ -101,7 +117,8 @@ class Settings:
         """
         object.__setattr__(self, "routes", _routes(self.routes))
         object.__setattr__(self, "secrets", _secrets(self.secret, self.secrets))
-        for name in ("user", "session", "on_decision", "on_degraded", "refusal"):
+        object.__setattr__(self, "tiers", Tiers.of(self.tiers))
+        for name in CALLABLES:
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise SettingsError(name, "is not callable", f"Give {name} a function.")
         _numbers(self)

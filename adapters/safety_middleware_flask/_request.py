@@ -132,17 +132,15 @@ def identify(safety: Safety, app: Flask, request: Request) -> tuple[Identity, Id
         SettingsError: If ``user`` gave something that is no user's id.
     """
     settings = safety.settings
-    session: str | None = None
     cookie = _session()
     noticed = getattr(cookie, "accessed", True)
     try:
         user = _called(app, settings.user) if settings.user else _known_user(app)
-        if user is None or user == "":
-            if settings.session is not None:
-                own = _called(app, settings.session)
-                session = None if own is None else f"app:{own}"
-            else:
-                session = safety.keyring.read_session(request.cookies.get(SESSION_COOKIE))
+        if settings.session is not None:
+            own = _called(app, settings.session)
+            session = None if own is None else f"app:{own}"
+        else:
+            session = safety.keyring.read_session(request.cookies.get(SESSION_COOKIE))
     finally:
         cookie.accessed = noticed  # Flask adds ``Vary: Cookie`` where an app looked into it
     forwarded = request.environ.get("HTTP_X_FORWARDED_FOR")

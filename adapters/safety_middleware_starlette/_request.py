@@ -123,7 +123,7 @@ class Ports:
     def __init__(self, safety: Safety, body: Body) -> None:
         self._safety = safety
         self.ask = safety.ask
-        self.load_standing = safety.load_standing
+        self.load_standing = safety.aload_standing
         self.save_standing = safety.save_standing
         self.write = safety.write
         self.read_body = body.read
@@ -145,13 +145,11 @@ async def identify(safety: Safety, scope: Scope) -> tuple[Identity, Identity]:
     """
     settings = safety.settings
     user = await _called(settings.user, scope, "user") if settings.user else _known_user(scope)
-    session = None
-    if user is None or user == "":
-        if settings.session is not None:
-            own = await _called(settings.session, scope, "session")
-            session = None if own is None else f"app:{own}"
-        else:
-            session = _our_session(safety, scope)
+    if settings.session is not None:
+        own = await _called(settings.session, scope, "session")
+        session = None if own is None else f"app:{own}"
+    else:
+        session = _our_session(safety, scope)
     forwarded: list[str] = []
     if settings.trusted_proxies:
         forwarded = [

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from safety_middleware.standing import Tiers
+
 __all__ = ["shown"]
 
+_TIERS = Tiers()
 MASK = "********"
 _SECRETS = frozenset({"secret", "secrets", "openai_api_key"})
 _UNSET: Mapping[str, str] = {
@@ -25,7 +29,7 @@ _UNSET: Mapping[str, str] = {
     "openai_base_url": "OpenAI's own",
     "reply": "off",
     "routes": "/chat, /chat/*, /api/chat, /api/chat/* and those marked with protect",
-    "sample": "all turns",
+    "sample": "by tier",
     "secret": "not set",
     "session": "our own cookie",
     "thresholds": "OpenAI's own flags",
@@ -46,6 +50,9 @@ def shown(name: str, value: Any) -> str:
         return _UNSET.get(name, "none")
     if name == "care":
         return f"{textwrap.shorten(value['message'], 40, placeholder='…')}, {len(value['resources'])} resources"
+    if isinstance(value, Tiers):
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return _text({k: v for k, v in given.items() if v != getattr(_TIERS, k)}) or "the defaults"
     return _text(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,12 +16,13 @@ from safety_middleware.identity import Identity, Kind
 from safety_middleware.moderation import Question
 from safety_middleware.policy import Hold, Matcher
 from safety_middleware.ratelimit import Bucket, Hits, buckets
-from safety_middleware.standing import hold_of, tier_of
+from safety_middleware.standing import Standing, Tiers, tier_of
 from safety_middleware.turn import Turn
 from safety_middleware.verdict import Verdict
 
 from .cleared import Cleared
 from .judge import judge_answer
+from .sampling import Sampling
 from .steps import AwaitDecision, Hit, LoadStanding, ReadBody, StartModeration
 
 __all__ = ["Guard"]
@@ -34,6 +36,8 @@ class Guard:
         cleared: What identities already had cleared.
         ask_elsewhere: Starts moderation on another thread's loop, for the one case in which
             waiting would block the loop that has to answer.
+        sampling: Draws which turns of trusted people are moderated.
+        tiers: The rules of trust.
     """
 
     def __init__(
@@ -41,10 +45,14 @@ class Guard:
         words: Matcher,
         cleared: Cleared,
         ask_elsewhere: Callable[[Question], Future[Verdict]],
+        sampling: Sampling,
+        tiers: Tiers,
     ) -> None:
         self._words = words
         self._cleared = cleared
         self._ask_elsewhere = ask_elsewhere
+        self._sampling = sampling
+        self._tiers = tiers
 
     def admit(self, turn: Turn, identity: Identity, address: Identity) -> Flow[Decision]:
         """Decide whether the handler may run; cheapest check first.
@@ -57,8 +65,9 @@ class Guard:
         if turn.finds(_login(turn)):
             return turn.findings.decision
         standing = yield from LoadStanding(identity)
-        turn.tier = tier_of(standing, identity, time.time())
-        turn.hold = _hold(turn)
+        if turn.finds(self._suspended(turn, identity, standing)):
+            return turn.findings.decision
+        turn.hold = self._hold(turn)
         wanted = _buckets(turn, address)
         if wanted and turn.finds(_limited(turn, (yield from Hit(wanted)))):
             return turn.findings.decision
@@ -75,6 +84,28 @@ class Guard:
             yield from AwaitDecision(turn.admitted)
             turn.findings.waited += time.monotonic() - began
         return turn.decided or ALLOWED
+
+    def _suspended(self, turn: Turn, identity: Identity, standing: Standing) -> Decision | None:
+        """Put who speaks into a tier; a refusal where that is ``suspended``."""
+        now = time.time()
+        turn.tier = tier_of(standing, identity.kind, now, self._tiers)
+        if standing.unread:
+            turn.notes["standing_unread"] = True
+        until = standing.suspended_until
+        if turn.tier != "suspended" or until is None:
+            return None
+        if until == math.inf:
+            return Decision(Action.REFUSE, Reason.SUSPENDED)
+        return Decision(Action.REFUSE, Reason.SUSPENDED, retry_after=until - now, retry_at=until)
+
+    def _hold(self, turn: Turn) -> Hold:
+        """What waits: the policy's word, else the tier's; ``model`` only where a call was seen to."""
+        hold = turn.policy.hold or self._tiers.holds.get(turn.tier, "handler")
+        if hold == "model":
+            turn.notes["hold_asked"] = "model"
+            if turn.route.blocks_loop or not turn.route.seen_guarded:
+                return "handler"
+        return hold
 
     def _content(self, turn: Turn) -> Flow[Content | None]:
         """The content of the turn, held to caps, roles, choices and words; None when that ends it."""
@@ -130,8 +161,19 @@ class Guard:
         if not images and not any(map(str.strip, texts)):
             skipped["moderation"] = "nothing to moderate"
             return None
+        question = Question("\n".join(texts), images)
+        if self._sampling.skips(turn.safety_identifier, question, self._share(turn), time.time()):
+            skipped["moderation"] = "sampled out"
+            return None
         turn.findings.texts = tuple(self._name(turn, text) for text in (*texts, *images))
-        return Question("\n".join(texts), images)
+        return question
+
+    def _share(self, turn: Turn) -> float:
+        """Share of such turns that is moderated: of those who were demoted, every one."""
+        if turn.tier in {"watched", "suspended"}:
+            return 1.0
+        own = turn.policy.sample
+        return self._tiers.samples.get(turn.tier, 1.0) if own is None else own
 
     def _asked(self, turn: Turn, question: Question, answer: Future[Verdict]) -> None:
         turn.findings.checked.append("moderation")
@@ -195,13 +237,3 @@ def _limited(turn: Turn, hits: Hits) -> Decision | None:
     if hits.allowed:
         return None
     return Decision(Action.REFUSE, Reason.RATE_LIMITED, retry_after=hits.retry_after)
-
-
-def _hold(turn: Turn) -> Hold:
-    """What waits: the policy's word, else the tier's; ``model`` only where a call was seen to."""
-    hold = turn.policy.hold or hold_of(turn.tier)
-    if hold == "model":
-        turn.notes["hold_asked"] = "model"
-        if turn.route.blocks_loop or not turn.route.seen_guarded:
-            return "handler"
-    return hold

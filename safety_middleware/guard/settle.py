@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from safety_middleware.decision import Reason
 from safety_middleware.flow import Flow
+from safety_middleware.standing import WORDLIST, Clean, Strike, Tiers
 from safety_middleware.store import Record
 from safety_middleware.turn import Turn
 
@@ -35,18 +36,35 @@ class Outcome:
     failed: bool = False
 
 
-def settle(turn: Turn, outcome: Outcome) -> Flow[Record]:
+def settle(turn: Turn, outcome: Outcome, tiers: Tiers) -> Flow[Record]:
     """Settle a turn whose reply and verdict are both in."""
-    findings = turn.findings
     now = time.time()
-    if turn.identity is not None:
-        blocked = findings.decision.reason in STRIKES and not turn.policy.observe
-        moderated = "moderation" in findings.checked and not findings.categories
-        clean = moderated and findings.decision.allowed
-        yield from SaveStanding(turn.identity, clean, blocked, now)
+    event = _event(turn, now, tiers)
+    if turn.identity is not None and event is not None:
+        yield from SaveStanding(turn.identity, event)
     record = _record(turn, outcome, now)
     yield from WriteRecord(record)
     return record
+
+
+def _event(turn: Turn, now: float, tiers: Tiers) -> Clean | Strike | None:
+    """What the turn says of who spoke; None: nothing."""
+    findings = turn.findings
+    if findings.decision.reason in STRIKES:
+        what = _what(turn, tiers)
+        weight = 0.0 if turn.policy.observe else tiers.weight(what)
+        return Strike(turn.id, now, weight, what) if weight else None
+    moderated = "moderation" in findings.checked and not findings.categories
+    return Clean(1, now, now) if moderated and findings.decision.allowed else None
+
+
+def _what(turn: Turn, tiers: Tiers) -> str:
+    """What the turn was blocked for: of several categories the one that weighs most."""
+    detail = turn.findings.decision.detail or ""
+    if detail.startswith("term:"):
+        return WORDLIST
+    blocking = [c for c in turn.findings.categories if turn.policy.action_of(c) == "block"]
+    return max(blocking, key=tiers.weight, default=detail)
 
 
 def _record(turn: Turn, outcome: Outcome, now: float) -> Record:

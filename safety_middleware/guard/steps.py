@@ -16,7 +16,7 @@ from safety_middleware.flow import Step
 from safety_middleware.identity import Identity
 from safety_middleware.moderation import Question
 from safety_middleware.ratelimit import Bucket, Hits
-from safety_middleware.standing import Standing
+from safety_middleware.standing import Clean, Standing, Strike
 from safety_middleware.store import Record
 from safety_middleware.verdict import Verdict
 
@@ -39,8 +39,8 @@ class Ports(Protocol):
         """What is known of *identity*."""
         ...
 
-    def save_standing(self, identity: Identity, *, clean: bool, blocked: bool, now: float) -> None:
-        """Take a turn into what is known of *identity*."""
+    def save_standing(self, identity: Identity, event: Clean | Strike) -> None:
+        """Take a turn into what is known of *identity*; never blocks."""
         ...
 
     def hit(self, wanted: tuple[Bucket, ...]) -> Hits | Awaitable[Hits]:
@@ -125,16 +125,14 @@ class AwaitDecision(Step[Decision]):
 
 @dataclass(slots=True)
 class SaveStanding(Step[None]):
-    """Take a turn, settled at *now* (Unix seconds), into what is known of *identity*."""
+    """Take a turn into what is known of *identity*."""
 
     identity: Identity
-    clean: bool
-    blocked: bool
-    now: float
+    event: Clean | Strike
 
     def ask(self, ports: Ports) -> None:
         """Ask the port."""
-        ports.save_standing(self.identity, clean=self.clean, blocked=self.blocked, now=self.now)
+        ports.save_standing(self.identity, self.event)
 
 
 @dataclass(slots=True)

@@ -98,6 +98,11 @@ class Desk:
         loop = asyncio._get_running_loop()  # noqa: SLF001  # public name raises instead
         return self._ask(question, loop, priority, who, address)
 
+    def recall(self, question: Question) -> Verdict | None:
+        """The verdict that is remembered about *question*, or None; asks nobody."""
+        key = self._keys.of(question)
+        return self._service.cache.get(key) if key else None
+
     def ask_from_thread(
         self,
         question: Question,

@@ -47,11 +47,13 @@ class Database:
     Args:
         url: As ``locate`` gave it.
         create: Bring an older schema, or none, to the present one.
+        patience: Seconds that anything may wait for a lock, a server, or another thread.
     """
 
-    def __init__(self, url: URL, *, create: bool) -> None:
+    def __init__(self, url: URL, *, create: bool, patience: float = _place.BUSY) -> None:
         self._create = create
-        self._engine = _place.connect(url)
+        self._patience = patience
+        self._engine = _place.connect(url, patience)
         self._path = Path(url.database or "") if url.drivername == _place.SQLITE else None
         self._file: tuple[int, int] | None = None
         self._lock = Lock()
@@ -65,26 +67,32 @@ class Database:
         Raises:
             SettingsError: If it is another, or the database is not one we can use.
         """
-        with self._lock:
-            if self._ready and self._file == self._identify():
-                return
-            self._ready = False
-            if self._path is not None:
-                self.dispose()  # what is open may be a file that has no name any more
-                _place.see_file(self._path, create=self._create)
-                self._file = self._identify()
-            with self._using() as engine:
-                try:
-                    self._migrate(engine)
-                except SQLAlchemyError as error:
-                    raise _unusable(error) from None
-            self._ready = True
+        if not self._lock.acquire(timeout=self._patience):
+            raise Away("busy")
+        try:
+            if not self._ready or self._file != self._identify():
+                self._see()
+        finally:
+            self._lock.release()
+
+    def _see(self) -> None:
+        self._ready = False
+        if self._path is not None:
+            self.dispose()  # what is open may be a file that has no name any more
+            _place.see_file(self._path, create=self._create)
+            self._file = self._identify()
+        with self._using() as engine:
+            try:
+                self._migrate(engine)
+            except SQLAlchemyError as error:
+                raise _unusable(error) from None
+        self._ready = True
 
     def save(self, records: Sequence[Record]) -> int:
         """Insert *records*, those that are there already excepted; returns how many can't be."""
         rows = [row_of(record) for record in records]
         try:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 _insert(connection, rows)
         except (DataError, IntegrityError, OverflowError):
             return sum(not self._save_alone(row) for row in rows)
@@ -101,7 +109,7 @@ class Database:
             query = query.where(RECORDS.c.reason == reason)
         if since is not None:
             query = query.where(RECORDS.c.at >= since)
-        with self._transaction(immediate=False) as connection:
+        with self.transaction(immediate=False) as connection:
             return [record_of(row) for row in connection.execute(query).mappings()]
 
     def delete(self, identity: str | None, before: float | None) -> int:
@@ -111,7 +119,7 @@ class Database:
             statement = statement.where(RECORDS.c.identity == identity)
         if before is not None:
             statement = statement.where(RECORDS.c.at < before)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(statement).rowcount
 
     def dispose(self) -> None:
@@ -129,14 +137,15 @@ class Database:
 
     def _save_alone(self, row: dict[str, Any]) -> bool:
         try:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 _insert(connection, [row])
         except (DataError, IntegrityError, OverflowError):
             return False
         return True
 
     @contextmanager
-    def _transaction(self, *, immediate: bool = True) -> Generator[Connection]:
+    def transaction(self, *, immediate: bool = True) -> Generator[Connection]:
+        """A transaction; *immediate* if it writes."""
         self.prepare()
         with self._using() as engine:
             try:

@@ -27,7 +27,7 @@ _DRIVERS = {
 }
 _FORMS = "Use sqlite:///path/to/safety.db or postgresql://user@host/database"
 BUSY = 10.0
-"""How long SQLite waits for another process's lock, in seconds."""
+"""How long writing waits for another process's lock or a server, in seconds."""
 
 
 def locate(url: str, base: Path) -> URL:
@@ -67,20 +67,27 @@ def see_file(path: Path, *, create: bool) -> None:
         )
 
 
-def connect(url: URL) -> Engine:
+def connect(url: URL, patience: float = BUSY) -> Engine:
     """An engine for *url*; nothing is opened yet. Its transactions can be made ``immediate``.
+
+    Args:
+        url: As ``locate`` gave it.
+        patience: Seconds to wait for a lock or a server; libpq waits 2 at least for a connection.
 
     Raises:
         SettingsError: If the database's driver is not installed.
     """
-    options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY}
+    options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": patience}
     if url.drivername == SQLITE:
-        engine = create_engine(url, connect_args={"timeout": BUSY}, **options)
+        engine = create_engine(url, connect_args={"timeout": patience}, **options)
         event.listen(engine, "connect", prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    patience = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_name": "safety"}
-    arguments: dict[str, Any] = {k: v for k, v in patience.items() if k not in url.query}
+    waits = {"connect_timeout": f"{max(2, patience / 2):.0f}", "application_name": "safety"}
+    waits["tcp_user_timeout"] = f"{patience * 1000:.0f}"
+    if patience < BUSY:
+        waits["options"] = f"-c statement_timeout={patience * 1000:.0f}"
+    arguments: dict[str, Any] = {k: v for k, v in waits.items() if k not in url.query}
     arguments["prepare_threshold"] = None  # prepared statements do not survive a pooler
     try:
         return create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)

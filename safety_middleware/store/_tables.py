@@ -11,7 +11,7 @@ from sqlalchemy import JSON, Boolean, Column, Double, Integer, MetaData, RowMapp
 
 from ._record import Record
 
-__all__ = ["METADATA", "RECORDS", "record_of", "row_of"]
+__all__ = ["IDENTITIES", "METADATA", "RECORDS", "record_of", "row_of", "storable"]
 
 METADATA = MetaData()
 
@@ -46,12 +46,28 @@ RECORDS = Table(
     Column("notes", JSON, nullable=False),
 )
 
+IDENTITIES = Table(
+    "safety_identities",
+    METADATA,
+    Column("safety_identifier", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("first_seen", Double),
+    Column("last_seen", Double),
+    Column("clean_turns", Integer, nullable=False),
+    Column("clean_since", Double),
+    Column("strikes", JSON, nullable=False),
+    Column("watched_until", Double),
+    Column("suspended_until", Double),
+    Column("ruled_at", Double),
+    Column("note", Text),
+)
+
 _NAMES = tuple(field.name for field in fields(Record))
 
 
 def row_of(record: Record) -> dict[str, Any]:
     """The row that keeps *record*; values no database would take are replaced."""
-    return {name: _storable(getattr(record, name)) for name in _NAMES}
+    return {name: storable(getattr(record, name)) for name in _NAMES}
 
 
 def record_of(row: RowMapping) -> Record:
@@ -62,7 +78,8 @@ def record_of(row: RowMapping) -> Record:
     return Record(**values)
 
 
-def _storable(value: object) -> Any:
+def storable(value: object) -> Any:
+    """*value*, or what stands for it where no database would take it."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -72,9 +89,9 @@ def _storable(value: object) -> Any:
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        stored = {_storable(str(key)): (item, _storable(item)) for key, item in items}
+        stored = {storable(str(key)): (item, storable(item)) for key, item in items}
         # a number that is none is left out: a score is a number wherever it is read
         return {key: new for key, (old, new) in stored.items() if old is None or new is not None}
     if isinstance(value, Iterable):
-        return [_storable(item) for item in cast("Iterable[object]", value)]
+        return [storable(item) for item in cast("Iterable[object]", value)]
     return type(value).__name__

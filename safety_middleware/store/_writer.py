@@ -33,6 +33,10 @@ REPEAT = 30.0
 _log = logging.getLogger("safety_middleware")
 
 
+class _Nudge(Event):
+    """Waits in the queue like a marker, and has ``save`` called though there is no record."""
+
+
 class Writer:
     """Takes records without ever blocking, and saves them in the order they came.
 
@@ -40,8 +44,8 @@ class Writer:
     meanwhile is dropped and counted.
 
     Args:
-        save: Saves records; returns how many of them can never be saved. Whatever it raises means
-            "try again later".
+        save: Saves records, and what else there is to save; returns how many of the records can
+            never be saved. Whatever it raises means "try again later".
         release: Lets go of the database; called when the thread ends.
         on_degraded: Told ``("store", cause)``, each cause at most every 30 seconds. May be called
             by the thread that writes a record, so it must be quick.
@@ -105,6 +109,13 @@ class Writer:
         self._tell(cause)
         self._queue.append(Event())
         self._rouse()
+
+    def nudge(self, *, now: bool = True) -> None:
+        """Have ``save`` called, be there records or not, *now* or soon; never blocks or raises."""
+        self._queue.append(_Nudge())
+        self._rouse()
+        if now:
+            self._hurry.set()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Save what waits, then end the thread; False if *timeout* seconds did not suffice.
@@ -189,8 +200,9 @@ class Writer:
     def _attempt(self) -> bool:
         self._hurry.clear()
         records = [item for item in self._held if isinstance(item, Record)]
+        nudged = any(isinstance(item, _Nudge) for item in self._held)
         try:
-            lost = self._save(records) if records or self.degraded else 0
+            lost = self._save(records) if records or nudged or self.degraded else 0
         except Exception as error:  # kept and tried again; what failed is told in a word
             self._tell(error.cause if isinstance(error, Away) else type(error).__name__)
             return False

@@ -48,6 +48,21 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX safety_records_identity ON safety_records (identity, at)",
         "CREATE INDEX safety_records_reason ON safety_records (reason, at)",
     ),
+    (
+        """CREATE TABLE safety_identities (
+            safety_identifier TEXT NOT NULL PRIMARY KEY,
+            kind TEXT NOT NULL,
+            first_seen DOUBLE PRECISION,
+            last_seen DOUBLE PRECISION,
+            clean_turns INTEGER NOT NULL,
+            clean_since DOUBLE PRECISION,
+            strikes JSON NOT NULL,
+            watched_until DOUBLE PRECISION,
+            suspended_until DOUBLE PRECISION,
+            ruled_at DOUBLE PRECISION,
+            note TEXT
+        )""",
+    ),
 )
 """Step N, counted from 1, leads to version N. A step that has been released never changes."""
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from safety_middleware import Policy, Safety, Settings, Turn
-from safety_middleware.guard import Cleared, Guard
+from safety_middleware.guard import Cleared, Guard, Sampling
 from safety_middleware.identity import Identity, Keyring, Kind
 from safety_middleware.moderation import Question
+from safety_middleware.standing import Tiers
 from safety_middleware.turn import Route
 from safety_middleware.verdict import Verdict
 from safety_middleware.wordlist import Wordlist
@@ -70,7 +71,9 @@ def elsewhere() -> Elsewhere:
 
 @pytest.fixture
 def guard(elsewhere: Elsewhere) -> Guard:
-    return Guard(Wordlist(["gadzooks"]), Cleared(b"k" * 32), elsewhere)
+    key = b"k" * 32
+    sampling = Sampling(key, lambda _: None)
+    return Guard(Wordlist(["gadzooks"]), Cleared(key), elsewhere, sampling, Tiers())
 
 
 @pytest.fixture

@@ -334,7 +334,7 @@ def test_the_hold_follows_the_tier_and_what_the_route_was_seen_to_do(
     assert hold(Standing(), guarded=False) == "handler"
     assert hold(Standing(), guarded=True, blocks=True) == "handler"
     assert hold(Standing(clean_turns=20), guarded=True) == "reply"
-    assert hold(Standing(clean_turns=20, last_strike=4e9), guarded=True) == "handler"
+    assert hold(Standing(clean_turns=20, watched_until=4e9), guarded=True) == "handler"
 
 
 class TestObserving:

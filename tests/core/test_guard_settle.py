@@ -9,6 +9,7 @@ import pytest
 from safety_middleware import Action, Decision, Policy, Reason, Turn
 from safety_middleware.guard import Outcome, settle
 from safety_middleware.guard.steps import SaveStanding, WriteRecord
+from safety_middleware.standing import Clean, Strike, Tiers
 from safety_middleware.store import Record
 from safety_middleware.turn import Route
 
@@ -19,7 +20,7 @@ BLOCKED = Decision(Action.REFUSE, Reason.CONTENT_BLOCKED, param="input", detail=
 def settled(turn: Turn, **outcome: Any) -> tuple[list[SaveStanding], Record]:
     """Step a settling turn to its end; gives what it counted and wrote."""
     fields: dict[str, Any] = {"status": 200, "method": "POST", **outcome}
-    flow = settle(turn, Outcome(**fields))
+    flow = settle(turn, Outcome(**fields), Tiers())
     counted: list[SaveStanding] = []
     step: Any = next(flow)
     while isinstance(step, SaveStanding):
@@ -44,15 +45,14 @@ def turn(turn_of: MakeTurn) -> Turn:
 
 def test_a_clean_turn_counts_for_who_spoke(turn: Turn) -> None:
     [counted], record = settled(turn)
-    assert (counted.identity, counted.clean, counted.blocked) == (turn.identity, True, False)
-    assert counted.now == record.at
+    assert (counted.identity, counted.event) == (turn.identity, Clean(1, record.at, record.at))
     assert (record.action, record.reason, record.observed) == ("allow", "ok", False)
 
 
 def test_a_blocked_turn_counts_against_who_spoke(turn: Turn) -> None:
     turn.findings.add(BLOCKED)
     [counted], record = settled(turn, status=400)
-    assert (counted.clean, counted.blocked) == (False, True)
+    assert counted.event == Strike(turn.id, record.at, 1.0, "violence")
     assert (record.action, record.reason, record.detail) == (
         "refuse",
         "content_blocked",
@@ -64,22 +64,21 @@ def test_a_blocked_turn_counts_against_who_spoke(turn: Turn) -> None:
 @pytest.mark.parametrize("reason", [r for r in Reason if r is not Reason.CONTENT_BLOCKED])
 def test_other_refusals_count_neither_way(turn: Turn, reason: Reason) -> None:
     turn.findings.add(Decision(Action.REFUSE, reason))
-    [counted], _ = settled(turn)
-    assert (counted.clean, counted.blocked) == (False, False)
+    assert settled(turn)[0] == []
 
 
 def test_a_turn_that_was_not_moderated_is_not_clean(turn: Turn) -> None:
     turn.findings.checked.clear()
     turn.findings.skipped["moderation"] = "timeout"
-    [counted], record = settled(turn)
-    assert not counted.clean
+    counted, record = settled(turn)
+    assert counted == []
     assert record.skipped == {"moderation": "timeout"}
 
 
 def test_a_flagged_turn_is_not_clean(turn: Turn) -> None:
     turn.findings.categories = ("hate",)
-    [counted], record = settled(turn)
-    assert not counted.clean
+    counted, record = settled(turn)
+    assert counted == []
     assert record.categories == ("hate",)
 
 
@@ -88,8 +87,8 @@ def test_observing_strikes_nobody_and_records_what_it_saw(turn_of: MakeTurn) -> 
     turn.judged = Future()
     turn.findings.checked.append("moderation")
     turn.findings.add(BLOCKED)
-    [counted], record = settled(turn)
-    assert (counted.clean, counted.blocked) == (False, False)
+    counted, record = settled(turn)
+    assert counted == []
     assert (record.action, record.reason, record.observed) == ("refuse", "content_blocked", True)
     assert record.hold is None, "nothing waited"
 

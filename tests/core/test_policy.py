@@ -71,8 +71,6 @@ def test_every_field_is_checked() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("sample", 0.5),
-        ("sample", 1),
         ("review", "hold"),
         ("review", "flagged"),
         ("review", "after"),

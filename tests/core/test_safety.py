@@ -35,7 +35,6 @@ from safety_middleware.guard import Outcome
 from safety_middleware.identity import Kind
 from safety_middleware.marks import Mark
 from safety_middleware.safety import engine as engine_of
-from safety_middleware.standing import Standing
 from safety_middleware.store import Record
 from safety_middleware.testing import FakeOpenAI
 from safety_middleware.turn import Route, bound, find_turn
@@ -222,7 +221,7 @@ class TestEndToEnd:
         assert [record.reason for record in seen] == ["ok", "content_blocked"]
         assert {record.id for record in safety.store.latest()} == {record.id for record in seen}
         standing = safety.load_standing(safety.identify(user="ada")[0])
-        assert standing.last_strike is not None
+        assert len(standing.strikes) == 1
         safety.close()
 
     def test_no_text_and_no_raw_id_is_stored(self, engine: MakeEngine, fake: FakeOpenAI) -> None:
@@ -385,7 +384,7 @@ class TestFinishing:
         turn = turn_of(safety)
         turn.findings.checked.append("moderation")
         safety.finish(turn, OK)
-        assert safety.load_standing(identity) == Standing(1)
+        assert safety.load_standing(identity).clean_turns == 1
 
 
 class TestDegraded:

@@ -32,10 +32,13 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "moderation_share": [0, -0.1, 1.1, True, "5"],
     "openai_base_url": ["api.openai.com"],
     "moderation_client": ["client"],
+    "tiers": [5, {"x": 1}, {"known_turns": 0}, {"holds": {"watched": "never"}}],
     "unbound_calls": [""],
     "cookie_samesite": ["loose", 5],
     "on_decision": ["print"],
     "on_degraded": [5],
+    "on_strike": [5],
+    "on_suspend": ["print"],
     "refusal": [{}],
     "care": [{}, None, "text", {"message": "x"}, {"message": set[str](), "resources": []}],
 }

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 STATUSES = {reason.value: reason.status for reason in Reason}
-ELSEWHERE = {"policy": "`Policy()`", "care": "see [refusals](refusals.md)"}
+ELSEWHERE = {"policy": "`Policy()`", "tiers": "`Tiers()`", "care": "see [refusals](refusals.md)"}
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -93,7 +93,7 @@ def test_every_refusal_in_use_is_documented_with_its_status() -> None:
     rows = {row[0].strip("`"): int(row[1]) for row in _rows(text)}
     for code, status in rows.items():
         assert STATUSES[code] == status
-    not_yet = {"held_for_review", "reply_blocked", "suspended"}
+    not_yet = {"held_for_review", "reply_blocked"}
     assert set(rows) == set(STATUSES) - not_yet - {"ok", "care"}
 
 

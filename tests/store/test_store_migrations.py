@@ -13,7 +13,7 @@ from safety_middleware.store import Record, Store, migrations
 from safety_middleware.store._place import connect, locate
 from safety_middleware.store._tables import METADATA, RECORDS
 
-STEP_TWO = ("CREATE TABLE safety_things (id TEXT NOT NULL PRIMARY KEY)",)
+STEP_NEW = ("CREATE TABLE safety_things (id TEXT NOT NULL PRIMARY KEY)",)
 
 
 def engine_of(url: str) -> Engine:
@@ -58,7 +58,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
 def test_opening_twice_changes_nothing(url: str) -> None:
     Store.open(url).close()
     Store.open(url).close()
-    assert versions(url) == [1]
+    assert versions(url) == [1, 2]
 
 
 def test_an_older_schema_is_upgraded_and_its_records_stay(
@@ -66,24 +66,24 @@ def test_an_older_schema_is_upgraded_and_its_records_stay(
 ) -> None:
     with Store.open(url) as store:
         store.write(Record(id="req_1", at=1.0, route="/chat"))
-    add_step(monkeypatch, STEP_TWO)
+    add_step(monkeypatch, STEP_NEW)
     with Store.open(url) as store:
         assert len(store.latest()) == 1
-    assert versions(url) == [1, 2]
+    assert versions(url) == [1, 2, 3]
 
 
 def test_a_step_that_fails_is_undone_as_a_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(url).close()
     with monkeypatch.context() as patch:
-        add_step(patch, (*STEP_TWO, "CREATE TABLE safety_records (id TEXT)"))
+        add_step(patch, (*STEP_NEW, "CREATE TABLE safety_records (id TEXT)"))
         with pytest.raises(SettingsError) as caught:
             Store.open(url)
         assert caught.value.setting == "store"
-    assert versions(url) == [1]
-    with monkeypatch.context() as patch:
-        add_step(patch, STEP_TWO)
-        Store.open(url).close()
     assert versions(url) == [1, 2]
+    with monkeypatch.context() as patch:
+        add_step(patch, STEP_NEW)
+        Store.open(url).close()
+    assert versions(url) == [1, 2, 3]
     gc.collect()
 
 
@@ -91,12 +91,12 @@ def test_a_newer_schema_is_an_error_that_says_what_to_do(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        add_step(patch, STEP_TWO)
+        add_step(patch, STEP_NEW)
         Store.open(url).close()
     with pytest.raises(SettingsError) as caught:
         Store.open(url)
     assert caught.value.setting == "store"
-    assert "schema 2" in str(caught.value)
+    assert "schema 3" in str(caught.value)
     assert "Upgrade safety-middleware" in caught.value.remedy
     gc.collect()
 
@@ -105,12 +105,12 @@ def test_an_older_schema_is_an_error_where_nothing_may_be_made(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(url).close()
-    add_step(monkeypatch, STEP_TWO)
+    add_step(monkeypatch, STEP_NEW)
     with pytest.raises(SettingsError) as caught:
         Store.open(url, create=False)
     assert "Start the app once" in caught.value.remedy
     monkeypatch.undo()
-    assert versions(url) == [1]
+    assert versions(url) == [1, 2]
 
 
 def test_an_empty_database_is_an_error_where_nothing_may_be_made(postgres_url: str) -> None:

@@ -34,7 +34,7 @@ BUDGET = 20.0
 
 
 def ours() -> Check:
-    from safety_middleware.wordlist import Wordlist  # noqa: PLC0415 - its import counts
+    from safety_middleware.wordlist import Wordlist
 
     return Wordlist.default(["en"]).blocked
 

@@ -172,7 +172,7 @@ class Engine:
                 allowed = self._allowed(flat, raw_hits)
             if any(a <= start and end <= b for a, b in allowed):
                 continue
-            if spelling.exact and not self._is_exact(text, start, end, spelling):
+            if spelling.exact and not self._is_exact(flat, text, start, end, spelling):
                 continue
             yield Hit(start, end, spelling, "written")
 
@@ -221,9 +221,17 @@ class Engine:
         """Whether the letters go on before or after, and spell an allowed word."""
         return spelt_around(flat, start, end) in self.compiled.allowed
 
-    def _is_exact(self, text: str, start: int, end: int, spelling: Spelling) -> bool:
-        start, end = self.folder.trace(text).origin(start, end)
-        return unicodedata.normalize("NFC", text[start:end]).lower() in spelling.exact
+    def _is_exact(self, flat: str, text: str, start: int, end: int, spelling: Spelling) -> bool:
+        """Whether the original has the accents too; the way back is traced only if it is long."""
+        drift = len(text) - len(flat)
+        for shift in range(min(0, drift), max(0, drift) + 1) if abs(drift) <= _DRIFT else ():
+            piece = text[start + shift : end + shift]
+            if self.folder.fold(piece) == flat[start:end]:
+                break
+        else:
+            start, end = self.folder.trace(text).origin(start, end)
+            piece = text[start:end]
+        return unicodedata.normalize("NFC", piece).lower() in spelling.exact
 
     def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:
         """Look at the letters alone: set apart, digits and signs for letters, repeats."""
@@ -309,6 +317,9 @@ def _letter_at(text: str, place: int) -> bool:
 
 
 _LONGEST_WORD: Final = 60
+_DRIFT: Final = 64
+"""Characters a text may have gained or lost by folding for the original to be looked for nearby."""
+
 _DIGITS_ON: Final = re.compile("[a-z0-9]*")
 _DIGITS: Final = tuple(str.maketrans("0134578", letters) for letters in ("oieastb", "oleastb"))
 _LETTERS_ON: Final = re.compile("[a-z]*", re.IGNORECASE)

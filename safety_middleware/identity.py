@@ -26,8 +26,11 @@ SESSION_MAX_AGE = 365 * 24 * 3600
 """Lifetime of the anonymous session cookie, in seconds."""
 KEPT_IDENTITIES = 10_000
 """Identities kept at hand; hashing one again costs about 4 µs."""
+MAX_COOKIE_CHARS = 200
+"""Longest session cookie looked at; ours have 57."""
 MAX_ADDRESS_CHARS = 100
 """Longest address looked at, with brackets, zone and port: what is kept at hand stays small."""
+_USER_IDS = (str, int, UUID)
 _PURPOSE = "safety_middleware 2026-11-21 {} v1"
 """BLAKE3 ``derive_key`` contexts: unique to the application and the purpose, as its paper asks."""
 
@@ -93,6 +96,7 @@ class Keyring:
             )
         self._keys = [_Keys(secret) for secret in raw]
         self._made = lru_cache(maxsize=KEPT_IDENTITIES)(self._make)
+        self._signed = lru_cache(maxsize=KEPT_IDENTITIES)(self._unsign)
         # itsdangerous wants the newest key last
         self._signer = TimestampSigner([k.cookie for k in reversed(self._keys)], salt=b"session")
 
@@ -121,12 +125,18 @@ class Keyring:
 
     def read_session(self, cookie: str | None) -> str | None:
         """The session id in a cookie of ours, or None when it is absent, forged or too old."""
-        if not cookie or not cookie.isascii():
+        if not cookie or len(cookie) > MAX_COOKIE_CHARS or not cookie.isascii():
             return None
         try:
-            return self._signer.unsign(cookie, max_age=SESSION_MAX_AGE).decode()
-        except BadSignature:
+            session, signed = self._signed(cookie)
+        except BadSignature:  # what raises is not kept, so forgeries crowd nobody out
             return None
+        age = self._signer.get_timestamp() - signed
+        return session if 0 <= age <= SESSION_MAX_AGE else None
+
+    def _unsign(self, cookie: str) -> tuple[str, float]:
+        session, signed = self._signer.unsign(cookie, return_timestamp=True)
+        return session.decode(), signed.timestamp()
 
 
 def user_reference(value: object) -> str | None:
@@ -137,7 +147,7 @@ def user_reference(value: object) -> str | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+    if isinstance(value, bool) or not isinstance(value, _USER_IDS):
         raise SettingsError(
             "user",
             f"the callable returned a {type(value).__name__}",

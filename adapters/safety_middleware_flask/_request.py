@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from inspect import CO_COROUTINE
@@ -27,6 +27,8 @@ from safety_middleware.identity import (
 from ._input import Input
 
 __all__ = ["Ports", "identify", "put_input"]
+
+_context: Callable[[], Any] = request_ctx._get_current_object  # type: ignore[attr-defined]  # noqa: SLF001  # the documented way behind the proxy
 
 
 class Ports:
@@ -166,8 +168,9 @@ def _known_user(app: Flask) -> str | None:
 
 
 def _session() -> Any:
-    session = getattr(request_ctx, "_session", None)  # the public name marks it from 3.1.3 on
-    return request_ctx.session if session is None else session
+    context = _context()
+    session = getattr(context, "_session", None)  # the public name marks it from 3.1.3 on
+    return context.session if session is None else session
 
 
 def _called(app: Flask, function: Any) -> Any:

@@ -22,7 +22,7 @@ from .guard import Cleared, Guard, Outcome, Sampling, settle
 from .hooks import Hooks
 from .identity import Identity, Keyring, Kind, user_reference
 from .loading import load
-from .moderation import Desk, Question
+from .moderation import Desk, Priority, Question
 from .openai import set_unbound
 from .policy import Policy
 from .refusal import Refusal, refusal_of
@@ -258,9 +258,11 @@ class Safety:
         if isinstance(event, Strike):
             self.hooks.call(self.settings.on_strike, identity.safety_identifier, event)
 
-    def ask(self, question: Question) -> Future[Verdict]:
+    def ask(
+        self, question: Question, *, priority: Priority, who: str, address: str
+    ) -> Future[Verdict]:
         """Port: start moderation."""
-        return self.desk.ask(question)
+        return self.desk.ask(question, priority=priority, who=who, address=address)
 
     def hit(self, wanted: Any) -> Hits:
         """Port: count one turn in every bucket, blocking."""

@@ -13,19 +13,25 @@ from safety_middleware.decision import ALLOWED, Action, Decision, Reason
 from safety_middleware.errors import BadInput
 from safety_middleware.flow import Flow
 from safety_middleware.identity import Identity, Kind
-from safety_middleware.moderation import Question
-from safety_middleware.policy import Hold, Matcher
+from safety_middleware.moderation import Priority, Question
+from safety_middleware.policy import Hold, Matcher, Tier
 from safety_middleware.ratelimit import Bucket, Hits, buckets
 from safety_middleware.standing import Standing, Tiers, tier_of
 from safety_middleware.turn import Turn
 from safety_middleware.verdict import Verdict
 
 from .cleared import Cleared
-from .judge import judge_answer
+from .judge import Judgement, judge_answer
 from .sampling import Sampling
 from .steps import AwaitDecision, Hit, LoadStanding, ReadBody, StartModeration
 
 __all__ = ["Guard"]
+
+_PRIORITIES: dict[Tier, Priority] = {
+    "watched": Priority.WATCHED,
+    "known": Priority.KNOWN,
+    "trusted": Priority.KNOWN,
+}
 
 
 class Guard:
@@ -76,7 +82,9 @@ class Guard:
             return turn.findings.decision
         question = self._question(turn, content)
         if question is not None:
-            self._asked(turn, question, (yield from StartModeration(question)))
+            priority, who = self._priority(turn), turn.safety_identifier
+            asking = StartModeration(question, priority, who, address.safety_identifier)
+            self._asked(turn, asking, (yield from asking))
         if turn.policy.observe or turn.judged is None:
             turn.decide(ALLOWED)
         elif turn.hold == "handler" and turn.decided is None:
@@ -175,15 +183,23 @@ class Guard:
         own = turn.policy.sample
         return self._tiers.samples.get(turn.tier, 1.0) if own is None else own
 
-    def _asked(self, turn: Turn, question: Question, answer: Future[Verdict]) -> None:
+    def _priority(self, turn: Turn) -> Priority:
+        """Whose questions go before: where some would do, this one may be cut."""
+        if self._share(turn) < 1:
+            return Priority.SAMPLE
+        return _PRIORITIES.get(turn.tier, Priority.NEW)
+
+    def _asked(self, turn: Turn, asking: StartModeration, answer: Future[Verdict]) -> None:
         turn.findings.checked.append("moderation")
         turn.judged = Future()
-        turn.ask_again = partial(self._ask_again, turn, question)
-        answer.add_done_callback(partial(self._answered, turn, turn.judged))
+        turn.ask_again = partial(self._ask_again, turn, asking)
+        answer.add_done_callback(partial(self._answered, turn, asking.priority, turn.judged))
 
-    def _answered(self, turn: Turn, judged: Future[None], answer: Future[Verdict]) -> None:
+    def _answered(
+        self, turn: Turn, priority: Priority, judged: Future[None], answer: Future[Verdict]
+    ) -> None:
         """Decide about the input when its verdict comes, on whatever thread that is."""
-        judgement = judge_answer(turn.policy, answer)
+        judgement = _judged(turn, priority, answer)
         findings = turn.findings
         if judgement.failure is not None:
             findings.skipped["moderation"] = judgement.failure
@@ -197,16 +213,24 @@ class Guard:
         turn.decide(ALLOWED if turn.policy.observe else judgement.decision)
         judged.set_result(None)
 
-    def _ask_again(self, turn: Turn, question: Question) -> Future[Decision]:
+    def _ask_again(self, turn: Turn, asking: StartModeration) -> Future[Decision]:
         decided: Future[Decision] = Future()
 
         def answered(answer: Future[Verdict]) -> None:
-            decision = judge_answer(turn.policy, answer).decision
+            decision = _judged(turn, asking.priority, answer).decision
             turn.findings.add(decision)
             decided.set_result(decision)
 
-        self._ask_elsewhere(question).add_done_callback(answered)
+        self._ask_elsewhere(asking.question).add_done_callback(answered)
         return decided
+
+
+def _judged(turn: Turn, priority: Priority, answer: Future[Verdict]) -> Judgement:
+    """What *answer* means; a sample for which the budget has no room is one not drawn."""
+    judgement = judge_answer(turn.policy, answer)
+    if judgement.failure == "budget" and not priority.required:
+        return Judgement(Decision(detail=judgement.failure), failure=judgement.failure)
+    return judgement
 
 
 def _login(turn: Turn) -> Decision | None:

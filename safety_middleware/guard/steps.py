@@ -14,7 +14,7 @@ from safety_middleware.content import RawRequest
 from safety_middleware.decision import Decision
 from safety_middleware.flow import Step
 from safety_middleware.identity import Identity
-from safety_middleware.moderation import Question
+from safety_middleware.moderation import Priority, Question
 from safety_middleware.ratelimit import Bucket, Hits
 from safety_middleware.standing import Clean, Standing, Strike
 from safety_middleware.store import Record
@@ -55,8 +55,10 @@ class Ports(Protocol):
         """
         ...
 
-    def ask(self, question: Question) -> Future[Verdict]:
-        """Start moderation; never blocks, never raises."""
+    def ask(
+        self, question: Question, *, priority: Priority, who: str, address: str
+    ) -> Future[Verdict]:
+        """Start moderation, counted against what *who* and *address* may use; never blocks."""
         ...
 
     def wait(self, admitted: Future[Decision]) -> Decision | Awaitable[Decision]:
@@ -103,13 +105,23 @@ class ReadBody(Step[RawRequest]):
 
 @dataclass(slots=True)
 class StartModeration(Step["Future[Verdict]"]):
-    """Start moderation of *question*; the answer is a future, at once."""
+    """Start moderation of *question*; the answer is a future, at once.
+
+    Attributes:
+        question: What is asked.
+        priority: How it stands to the questions of others when the budget is short.
+        who: The safety identifier of who speaks, and
+        address: that of their address: neither may use up the budget.
+    """
 
     question: Question
+    priority: Priority
+    who: str
+    address: str
 
     def ask(self, ports: Ports) -> Future[Verdict]:
         """Ask the port."""
-        return ports.ask(self.question)
+        return ports.ask(self.question, priority=self.priority, who=self.who, address=self.address)
 
 
 @dataclass(slots=True)

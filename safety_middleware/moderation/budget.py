@@ -31,14 +31,13 @@ PAUSE = 1.0
 
 
 class Priority(IntEnum):
-    """Whose question goes first; the last two are optional: they are cut rather than kept waiting."""
+    """Whose question goes first; samples are optional: they are cut rather than kept waiting."""
 
     WATCHED = 0
     NEW = 1
     KNOWN = 2
     REPLY = 3
     SAMPLE = 4
-    LATER = 5
 
     @property
     def required(self) -> bool:
@@ -47,7 +46,7 @@ class Priority(IntEnum):
 
 
 # the part of a minute's budget that is kept back for whoever goes before, by priority
-_RESERVES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.75)
+_RESERVES = (0.0, 0.05, 0.1, 0.2, 0.4)
 _OPTIONAL = Priority.SAMPLE
 
 

@@ -23,7 +23,7 @@ from safety_middleware.guard.steps import (
     StartModeration,
 )
 from safety_middleware.identity import Identity, Keyring, Kind
-from safety_middleware.moderation import Question
+from safety_middleware.moderation import Priority, Question
 from safety_middleware.ratelimit import Hits
 from safety_middleware.standing import Standing
 from safety_middleware.verdict import Verdict
@@ -98,7 +98,9 @@ def test_the_steps_come_in_the_order_of_their_cost(
         ("60-60s", f"{address.safety_identifier}:all"),
     ]
     assert flow.send(Hits(headers=(("RateLimit", "x"),))) == ReadBody(turn.policy.body_limit)
-    assert flow.send(message("hello")) == StartModeration(Question("hello", ()))
+    who, where = identity.safety_identifier, address.safety_identifier
+    asking = StartModeration(Question("hello", ()), Priority.NEW, who, where)
+    assert flow.send(message("hello")) == asking
     with pytest.raises(StopIteration) as stop:
         flow.send(Future())
     assert stop.value.value == Decision()
@@ -223,7 +225,8 @@ def test_an_image_alone_is_moderated(admit: Admit, turn_of: MakeTurn) -> None:
     url = "https://example.org/cat.png"
     part = {"type": "image_url", "image_url": {"url": url}}
     going = admit(turn_of()).to_body(body({"messages": [{"role": "user", "content": [part]}]}))
-    assert going.step == StartModeration(Question("", (url,)))
+    assert isinstance(going.step, StartModeration)
+    assert going.step.question == Question("", (url,))
 
 
 @pytest.mark.parametrize(

@@ -131,10 +131,9 @@ def test_waiting_as_long_as_told_lets_a_required_question_go_in_the_end(
         assert waited <= 2 * PERIOD
 
 
-@pytest.mark.parametrize("priority", [Priority.SAMPLE, Priority.LATER])
-def test_what_is_optional_leaves_a_reserve_and_what_is_watched_uses_it(priority: Priority) -> None:
+def test_what_is_optional_leaves_a_reserve_and_what_is_watched_uses_it() -> None:
     world = World(tokens=1_000)
-    while world.spend(priority, 10):
+    while world.spend(Priority.SAMPLE, 10):
         pass
     taken = sum(tokens for _, _, tokens in world.spent)
     assert taken <= 600
@@ -155,9 +154,9 @@ def test_a_question_larger_than_the_limit_waits_a_minute_at_most() -> None:
 
 def test_without_a_word_on_limits_there_are_none() -> None:
     world = World(share=0.05)
-    assert all(world.spend(Priority.LATER, 10**9) for _ in range(1_000))
+    assert all(world.spend(Priority.SAMPLE, 10**9) for _ in range(1_000))
     assert all(world.budget.share(("u1_a",), 10**9) for _ in range(1_000))
-    assert world.budget.wait(Priority.LATER, 10**9) <= 0
+    assert world.budget.wait(Priority.SAMPLE, 10**9) <= 0
     assert world.budget.again(10**9)
 
 
@@ -218,7 +217,7 @@ def test_a_429_stops_everything_for_as_long_as_it_says(
     assert not world.spend(Priority.WATCHED, 1)
     assert world.budget.wait(Priority.WATCHED, 1) == pytest.approx(seconds)
     world.clock.now += seconds
-    assert world.spend(Priority.LATER, 1)
+    assert world.spend(Priority.SAMPLE, 1)
 
 
 def test_a_429_cannot_stop_it_for_more_than_a_minute() -> None:

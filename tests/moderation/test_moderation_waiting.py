@@ -54,7 +54,7 @@ def test_nothing_is_lost_nothing_required_is_cut_and_nobody_is_overtaken_from_be
         left -= {*batch, *cut}
         assert not any(piece.ask.priority.required for piece in cut)
         assert len(batch) <= 1 or not any(piece.alone for piece in batch)
-        behind = min((piece.ask.priority for piece in left), default=Priority.LATER)
+        behind = min((piece.ask.priority for piece in left), default=Priority.SAMPLE)
         assert all(piece.ask.priority <= behind for piece in batch)
         if not batch and left:
             assert waiting.short is waiting.first()

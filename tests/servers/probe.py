@@ -43,6 +43,7 @@ def safety(user: Any) -> Safety:
             openai_api_key="sk-test",
             openai_base_url=os.environ["PROBE_OPENAI"],
             moderation_timeout=2.5,
+            moderation_share=1.0,  # every turn comes from one address
             store=os.environ["PROBE_STORE"],
         )
     )

@@ -2,7 +2,8 @@
 
 usage: python bench/inprocess.py [--framework starlette|flask]
 
-Prints medians of interleaved rounds, in microseconds of CPU time of the serving thread.
+Prints the median and the lower quartile of many short interleaved rounds, in microseconds of CPU
+time of the serving thread. On a machine that others share the lower quartile is the steadier one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-ROUNDS = 40
-CALLS = 200
+ROUNDS = 200
+CALLS = 40
 BODY = json.dumps({"message": "What is a good name for a small green boat on a lake?"}).encode()
 SETTINGS: dict[str, Any] = {
     "secret": "0" * 64,
@@ -31,16 +32,25 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def medians(runs: dict[str, Callable[[], float]]) -> dict[str, float]:
+Found = dict[str, tuple[float, float]]
+"""Name of a run -> median and lower quartile of its rounds, in microseconds a call."""
+
+
+def rounds(runs: dict[str, Callable[[], float]]) -> Found:
     """Interleave the runs, so that noise meets all alike."""
     seen: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()  # what is done once, at the first request
     for _ in range(ROUNDS):
         for name, run in runs.items():
             seen[name].append(run())
-    return {name: statistics.median(times) for name, times in seen.items()}
+    return {
+        name: (statistics.median(times), statistics.quantiles(times, n=4)[0])
+        for name, times in seen.items()
+    }
 
 
-def starlette() -> dict[str, float]:
+def starlette() -> Found:
     from safety_middleware_starlette import SafetyMiddleware
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -93,13 +103,13 @@ def starlette() -> dict[str, float]:
         "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
     }
     try:
-        return medians(runs)
+        return rounds(runs)
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-def flask() -> dict[str, float]:
+def flask() -> Found:
     from flask import Flask, request
     from safety_middleware_flask import SafetyMiddleware
     from werkzeug.test import EnvironBuilder
@@ -128,7 +138,7 @@ def flask() -> dict[str, float]:
         return many
 
     bare, guarded = app(guarded=False), app(guarded=True)
-    return medians({
+    return rounds({
         "bare": run(bare, "/plain"), "unprotected": run(guarded, "/plain"),
         "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
     })
@@ -141,10 +151,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         found = {"starlette": starlette, "flask": flask}[chosen]()
-    for name, value in found.items():
-        print(f"{name:24}{value:8.1f} us")
-    print(f"{'added, unprotected':24}{found['unprotected'] - found['bare']:8.1f} us")
-    print(f"{'added, protected':24}{found['protected, no call'] - found['bare chat']:8.1f} us")
+    print(f"{'microseconds a call':24}{'median':>10}{'quartile':>10}")
+    for name, (median, quartile) in found.items():
+        print(f"{name:24}{median:10.1f}{quartile:10.1f}")
+    for name, guarded, bare in (
+        ("added, unprotected", "unprotected", "bare"),
+        ("added, protected", "protected, no call", "bare chat"),
+    ):
+        median, quartile = (a - b for a, b in zip(found[guarded], found[bare], strict=True))
+        print(f"{name:24}{median:10.1f}{quartile:10.1f}")
 
 
 if __name__ == "__main__":

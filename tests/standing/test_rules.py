@@ -213,22 +213,26 @@ def test_what_is_no_safety_identifier_is_told(name: str) -> None:
         kind_of(name)
 
 
+def _clean(number: int, at: float) -> Clean:
+    return Clean(number + 1, at, at)
+
+
 numbers = st.integers(0, 200)
 times = st.floats(0, 40 * DAY).map(lambda seconds: NOW + seconds)
 simple: st.SearchStrategy[Event] = st.one_of(
-    st.builds(lambda n, at: Clean(n + 1, at, at), numbers, times),
+    st.builds(_clean, numbers, times),
     st.builds(strike, numbers, times, st.sampled_from([0.5, 1.0, 2.5])),
     st.builds(Suspend, times | st.just(math.inf), times, st.just("")),
     st.builds(Lift, times),
 )
 
 
-def _all(events: list[Event], kind: Kind) -> Standing:
-    return told(*events, kind=kind)
+def _guest(events: list[Event], at: float) -> Guest:
+    return Guest(told(*events, kind=Kind.SESSION), at)
 
 
 events: st.SearchStrategy[list[Event]] = st.lists(
-    simple | st.builds(Guest, st.lists(simple).map(lambda e: _all(e, Kind.SESSION)), times)
+    simple | st.builds(_guest, st.lists(simple), times)
 )
 
 

@@ -61,10 +61,11 @@ def test_each_person_day_key_text_and_image_draws_anew() -> None:
 
 
 def test_texts_and_images_are_not_taken_for_one_another() -> None:
-    sampling = Sampling(b"k" * 32, lambda _: None)
-    assert sampling._drawn("u", Question("a", ("b",)), NOW) != sampling._drawn(
-        "u", Question("", ("a", "b")), NOW
-    )
+    draws = [
+        [skips(text, share=0.5, who=f"u1_{n}", images=images) for n in range(64)]
+        for text, images in (("a", ("b",)), ("", ("a", "b")), ("a\0" + "1:b", ()))
+    ]
+    assert draws[0] != draws[1] != draws[2] != draws[0]
 
 
 def test_a_verdict_at_hand_counts_wherever_the_draw_falls() -> None:

@@ -24,7 +24,17 @@ from safety_middleware.standing import Clean, Lift, Standing, Strike, Suspend
 from safety_middleware.store import Store, _identities, _standings
 
 Open = Callable[..., Store]
+Told = list[tuple[Any, ...]]
 OLD, NEW = "old-secret-" * 4, "new-secret-" * 4
+
+
+def into(told: Told) -> Callable[..., None]:
+    """A hook that writes down what it is told."""
+
+    def hook(*event: Any) -> None:
+        told.append(event)
+
+    return hook
 
 
 def strike(number: int = 1, weight: float = 1.0) -> Strike:
@@ -99,14 +109,14 @@ def test_processes_agree(opened: Open, user: Identity) -> None:
 def test_strikes_of_several_processes_suspend_where_the_last_is_saved(
     opened: Open, user: Identity
 ) -> None:
-    told: list[str] = []
-    first, last = opened(), opened(on_suspend=lambda name, _: told.append(name))
+    told: Told = []
+    first, last = opened(), opened(on_suspend=into(told))
     assert last.standings.load(user) == Standing()
     tell(first, user, strike(1, 4.0))
     assert first.flush()
     tell(last, user, strike(2, 2.0))
     assert last.flush()
-    assert told == [user.safety_identifier]
+    assert [name for name, _ in told] == [user.safety_identifier]
     assert last.standings.load(user).suspended(time.time())
 
 
@@ -130,8 +140,8 @@ def test_clean_turns_of_many_threads_all_count(opened: Open, user: Identity) -> 
 
 
 def test_who_is_suspended_is_told_once(opened: Open, user: Identity) -> None:
-    told: list[tuple[str, Standing]] = []
-    store = opened(on_suspend=lambda *event: told.append(event))
+    told: Told = []
+    store = opened(on_suspend=into(told))
     tell(store, user, *(strike(n) for n in range(8)))
     assert store.flush()
     [(name, standing)] = told
@@ -220,7 +230,8 @@ def test_what_was_saved_during_a_read_is_not_missed(
     opened: Open, user: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened()
-    find, reads = _identities.find, []
+    find = _identities.find
+    reads: list[Any] = []
 
     def slow(*arguments: Any, lock: bool = False) -> Any:
         found = find(*arguments, lock=lock)
@@ -240,12 +251,17 @@ def test_few_are_kept_in_memory_and_nothing_unsaved_is_forgotten(
     opened: Open, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened()
-    store.standings._size = 2
+    inside: Any = store.standings
+    inside._size = 2
+
+    def idle(*, now: bool) -> None:
+        """The writer, asleep."""
+
     people = [keyring.identify(Kind.USER, name) for name in "abcd"]
-    monkeypatch.setattr(store.standings, "_nudge", lambda *, now: None)
+    monkeypatch.setattr(inside, "_nudge", idle)
     for who in people:
         tell(store, who, strike())
-    assert len(store.standings._entries) == 2
+    assert len(inside._entries) == 2
     assert all(store.standings.load(who).strikes for who in people)
     tell(store, keyring.identify(Kind.USER, "e"), clean())
     assert store.standings.waiting == 4, "there is no room for a stranger's clean turn"
@@ -268,12 +284,12 @@ class Gone:
 
 class TestAway:
     @pytest.fixture
-    def told(self) -> list[tuple[str, str]]:
+    def told(self) -> Told:
         return []
 
     @pytest.fixture
-    def store(self, sqlite_url: str, told: list[tuple[str, str]]) -> Any:
-        store = Store.open(sqlite_url, on_degraded=lambda *event: told.append(event))
+    def store(self, sqlite_url: str, told: Told) -> Any:
+        store = Store.open(sqlite_url, on_degraded=into(told))
         yield store
         store.close(0.1)
 
@@ -288,14 +304,15 @@ class TestAway:
         user: Identity,
         guest: Identity,
         *,
-        told: list[tuple[str, str]],
+        told: Told,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         tell(store, user, Suspend(math.inf, time.time(), ""))
         assert store.flush()
         assert store.standings.load(user).suspended(time.time())
         monkeypatch.setattr(_standings, "LIFETIME", -1.0)
-        store.standings._entries[user.safety_identifier].until = 0.0
+        inside: Any = store.standings
+        inside._entries[user.safety_identifier].until = 0.0
         gone.away()
         began = time.monotonic()
         for _ in range(20):
@@ -344,7 +361,8 @@ class TestAway:
         assert store.standings.load(user).unread
         gone.back()
         assert store.standings.load(user).unread
-        store.standings._asleep = 0.0
+        inside: Any = store.standings
+        inside._asleep = 0.0
         assert not store.standings.load(user).unread
 
     def test_rulings_that_must_be_kept_now_say_so(
@@ -356,11 +374,10 @@ class TestAway:
         gone.back()
 
 
-def test_a_read_waits_for_another_thread_only_shortly(
-    opened: Open, user: Identity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_waits_for_another_thread_only_shortly(opened: Open, user: Identity) -> None:
     store = opened()
-    reading = store.standings._reading
+    inside: Any = store.standings
+    reading = inside._reading
     reading._patience = 0.05
     with reading._lock:
         assert store.standings.load(user).unread

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick
@@ -72,6 +73,29 @@ class Engine:
         """Whether any term is there, escapes left alone."""
         return next(self.hits(self.folder.fold(text), text), None) is not None
 
+    def find(self, text: str) -> Match | None:
+        """The first term that counts, by its place; of overlapping ones that begin there the longest."""
+        found = self._first(text, None)
+        other = rewritten(text)
+        if other is not None and self.blocked_plain(other):
+            outer = retraced(text)
+            found += self._first(outer.text, outer)
+        return min(found, key=_order)[0] if found else None
+
+    def _first(self, text: str, outer: Reading | None) -> list[tuple[Match, Hit]]:
+        """For each way to read a text the first hit, and a few more as long as they overlap it."""
+        flat = self.folder.fold(text)
+        found: list[Hit] = []
+        for stage in self._stages(flat, text):
+            first = next(stage, None)
+            if first is not None:
+                found.append(first)
+                for hit in islice(stage, _OVERLAPPING):
+                    if hit.start >= first.end:
+                        break
+                    found.append(hit)
+        return self._located(found, text, outer) if found else []
+
     def find_all(self, text: str) -> tuple[Match, ...]:
         """Every term that counts, in order of place; of nested ones the longest."""
         if not self.blocked(text):
@@ -84,7 +108,7 @@ class Engine:
         if rewritten(text) is not None:
             other = retraced(text)
             found += self._matches(other.text, other)
-        found.sort(key=lambda pair: (pair[0].start, -pair[0].end, -pair[0].severity))
+        found.sort(key=_order)
         kept: list[tuple[Match, Hit]] = []
         for pair in found:
             if not kept or pair[0].end > kept[-1][0].end:
@@ -94,8 +118,12 @@ class Engine:
     def _matches(self, text: str, outer: Reading | None) -> list[tuple[Match, Hit]]:
         flat = self.folder.fold(text)
         hits = list(self.hits(flat, text))
-        if not hits:
-            return []
+        return self._located(hits, text, outer) if hits else []
+
+    def _located(
+        self, hits: Iterable[Hit], text: str, outer: Reading | None
+    ) -> list[tuple[Match, Hit]]:
+        """Matches in the original, of which ``text`` may be a reading without escapes."""
         reading = self.folder.trace(text)
         matches: list[tuple[Match, Hit]] = []
         for hit in hits:
@@ -127,9 +155,14 @@ class Engine:
 
     def hits(self, flat: str, text: str) -> Iterator[Hit]:
         """Find spellings in folded text, as written first, then in other dress."""
+        for stage in self._stages(flat, text):
+            yield from stage
+
+    def _stages(self, flat: str, text: str) -> Iterator[Iterator[Hit]]:
+        """The ways to read a text one after the other, each with its hits in order."""
         raw_hits = self._raw_hits(flat)
         if raw_hits:
-            yield from self._direct(flat, text, raw_hits)
+            yield self._direct(flat, text, raw_hits)
         bare = self.compiled.bare
         if bare is None:
             return
@@ -139,9 +172,12 @@ class Engine:
                 latin = self.folder.latin(flat)
                 if latin != flat:
                     yield from self._bare(latin, bare)
-            for word, start, end in self.folder.disguised(flat):
-                for spelling in self._spelt(bare, word):
-                    yield Hit(start, end, spelling, "lookalike")
+            yield self._lookalikes(flat, bare)
+
+    def _lookalikes(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:
+        for word, start, end in self.folder.disguised(flat):
+            for spelling in self._spelt(bare, word):
+                yield Hit(start, end, spelling, "lookalike")
 
     def _spelt(self, bare: BytesAhoCorasick, word: str) -> Iterator[Spelling]:
         """The spellings a whole word is."""
@@ -233,22 +269,26 @@ class Engine:
             piece = text[start:end]
         return unicodedata.normalize("NFC", piece).lower() in spelling.exact
 
-    def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Hit]:
+    def _bare(self, flat: str, bare: BytesAhoCorasick) -> Iterator[Iterator[Hit]]:
         """Look at the letters alone: set apart, digits and signs for letters, repeats."""
         raw = flat.encode("ascii", "replace")
         found = bare.find_matches_as_indexes(skeleton.letters(raw), overlapping=True)
         if found:
-            yield from self._separated(flat, raw, found, signs=False)
+            yield self._separated(flat, raw, found, signs=False)
         if skeleton.has_signs(raw):
             letters = skeleton.letters(raw, signs=True)
             found = bare.find_matches_as_indexes(letters, overlapping=True)
             if found:
-                yield from self._separated(flat, raw, found, signs=True)
-        for start, end in skeleton.stretched(raw):
-            yield from self._repeated(flat, raw, bare, start, end)
+                yield self._separated(flat, raw, found, signs=True)
+        stretches = skeleton.stretched(raw)
+        if stretches:
+            yield self._repeated(flat, raw, bare, stretches)
         if any(sign in flat for sign in HIDERS):
-            for start, end, spelling in unmask(flat, self._masks()):
-                yield Hit(start, end, spelling, "masked")
+            yield self._masked(flat)
+
+    def _masked(self, flat: str) -> Iterator[Hit]:
+        for start, end, spelling in unmask(flat, self._masks()):
+            yield Hit(start, end, spelling, "masked")
 
     def _separated(
         self, flat: str, raw: bytes, found: Sequence[tuple[int, int, int]], *, signs: bool
@@ -276,23 +316,22 @@ class Engine:
                     yield Hit(start, end, spelling, "separated")
 
     def _repeated(
-        self, flat: str, raw: bytes, bare: BytesAhoCorasick, begin: int, stop: int
+        self, flat: str, raw: bytes, bare: BytesAhoCorasick, stretches: Iterable[tuple[int, int]]
     ) -> Iterator[Hit]:
-        read = skeleton.read(raw[begin:stop])
-        pressed, starts = skeleton.press(read)
-        for index, first, last in bare.find_matches_as_indexes(pressed, overlapping=True):
-            run = read[starts[first] : starts[last]]
-            start, end = begin + starts[first], begin + starts[last]
-            for spelling in self.compiled.bare_rules[index]:
-                if (
-                    is_repeated(run, spelling)
-                    and (
-                        spelling.mode == SUBSTRING
-                        or not (_letter_before(flat, start) or _letter_at(flat, end))
-                    )
-                    and not self._is_innocent(flat, start, end)
-                ):
-                    yield Hit(start, end, spelling, "repeated")
+        for begin, stop in stretches:
+            read = skeleton.read(raw[begin:stop])
+            pressed, starts = skeleton.press(read)
+            for index, first, last in bare.find_matches_as_indexes(pressed, overlapping=True):
+                run = read[starts[first] : starts[last]]
+                start, end = begin + starts[first], begin + starts[last]
+                inside = _letter_before(flat, start) or _letter_at(flat, end)
+                for spelling in self.compiled.bare_rules[index]:
+                    if (
+                        is_repeated(run, spelling)
+                        and (spelling.mode == SUBSTRING or not inside)
+                        and not self._is_innocent(flat, start, end)
+                    ):
+                        yield Hit(start, end, spelling, "repeated")
 
     def _masks(self) -> Masks:
         """Made when the first star is met: most texts have none."""
@@ -302,6 +341,10 @@ class Engine:
                     rules = (s for some in self.compiled.bare_rules for s in some)
                     self._forms = masks(rules, self.compiled.allowed_masks)
         return self._forms
+
+
+def _order(pair: tuple[Match, Hit]) -> tuple[int, int, int]:
+    return pair[0].start, -pair[0].end, -pair[0].severity
 
 
 def _is_letter(char: str) -> bool:
@@ -317,6 +360,9 @@ def _letter_at(text: str, place: int) -> bool:
 
 
 _LONGEST_WORD: Final = 60
+_OVERLAPPING: Final = 16
+"""Hits that overlap the first one and are compared with it."""
+
 _DRIFT: Final = 64
 """Characters a text may have gained or lost by folding for the original to be looked for nearby."""
 

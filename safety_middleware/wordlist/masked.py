@@ -12,8 +12,7 @@ __all__ = ["HIDERS", "Masks", "masks", "stars", "unmask"]
 
 HIDERS: Final = ("*", "#", "%", "@")
 _SIGNS: Final = str.maketrans("#%@", "***")
-_HIDDEN: Final = re.compile(r"\*+")
-_LETTERS: Final = re.compile(r"[a-z]*")
+_MASKED: Final = re.compile(r"([a-z]{1,12})(\*+)(?=([a-z]{0,12}))")
 _REACH: Final = 12
 """Letters looked at on either side of the signs, and the most signs together."""
 
@@ -65,15 +64,11 @@ def unmask(flat: str, known: Masks) -> Iterator[tuple[int, int, Spelling]]:
     A spelling that may stand inside a word is looked for there; others must be the whole word.
     """
     starred = stars(flat)
-    for found in _HIDDEN.finditer(starred):
-        place, stop = found.span()
-        if not starred[place - 1 : place].isalpha() or stop - place > _REACH:
+    for found in _MASKED.finditer(starred):
+        left, hidden, right = found.groups()
+        if len(hidden) > _REACH or len(left) + len(hidden) + len(right) < SHORTEST_EVASION:
             continue
-        left = _letters(starred[max(0, place - _REACH) : place][::-1])[::-1]
-        hidden, right = found[0], _letters(starred[stop : stop + _REACH])
-        word, start = left + hidden + right, place - len(left)
-        if len(word) < SHORTEST_EVASION:
-            continue
+        start, word = found.start(), left + hidden + right
         spelling = known.forms.get(word)
         if spelling is not None and not _goes_on(starred, start, start + len(word)):
             if not _is_allowed(starred, word, start + len(word), known.allowed):
@@ -83,11 +78,6 @@ def unmask(flat: str, known: Masks) -> Iterator[tuple[int, int, Spelling]]:
             head = left[skipped:] + hidden
             if head in known.heads:
                 yield from _inside(head, right, start + skipped, known.forms)
-
-
-def _letters(text: str) -> str:
-    found = _LETTERS.match(text)
-    return found[0] if found else ""
 
 
 def _inside(

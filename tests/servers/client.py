@@ -136,7 +136,7 @@ class Turn:
         return self._raw
 
     def answer(self) -> Answer:
-        """Read one answer of a stated length."""
+        """Read one whole answer, which says itself where it ends."""
         self.until(b"\r\n\r\n")
         while not (answer := self._answer()).whole:
             assert self._read(), "the connection ended"

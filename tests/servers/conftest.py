@@ -91,7 +91,9 @@ class Site:
 
     def release(self, user: str) -> None:
         """Let go on what waits in the app for this user."""
-        assert self.ask("/release", "", user).status == 200
+        with client.Turn(self.port) as turn:
+            turn.send("/release", "", user)
+            assert turn.answer().status == 200
 
     def get(self, path: str) -> Any:
         wanted = urllib.request.Request(

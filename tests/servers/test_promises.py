@@ -97,19 +97,17 @@ def verdict_of(site: Site, message: str) -> float:
 
 
 def test_a_stream_streams(site: Site) -> None:
-    sent = [site.turn(f"/{prefix}/held") for prefix in ("bare", *HOLDS)]
+    user = f"streams-{site.server}"
+    sent = [site.turn(f"/{prefix}/held", user=user) for prefix in ("bare", *HOLDS)]
     with ExitStack() as stack:
         turns = [stack.enter_context(client.Turn(site.port)) for _ in sent]
         for turn, said in zip(turns, sent, strict=True):
             turn.send(*said)
         for turn in turns:
             turn.until(probe.PIECES[0].encode())  # the app makes the next piece when it is released
-        for _, _, user in sent:
-            site.release(user)
+        site.release(user)
         for turn in turns:
-            answer = turn.rest()
-            assert answer.whole
-            assert answer.body.decode() == "".join(probe.PIECES[:2])
+            assert turn.answer().body.decode() == "".join(probe.PIECES[:2])
 
 
 def test_background_tasks_run_once_after_the_reply_and_never_for_a_refused_one(site: Site) -> None:

@@ -61,6 +61,7 @@ def catches() -> FlaskResponse:
 
 
 def held() -> FlaskResponse:
+    request.get_data()
     event = released[request.headers["x-user"]]
 
     def pieces() -> Iterator[str]:
@@ -92,7 +93,6 @@ def fails_late() -> FlaskResponse:
 
 
 def release() -> str:
-    request.get_data()  # gunicorn waits two seconds for a body that nobody has read
     released[request.headers["x-user"]].set()
     return ""
 

@@ -259,7 +259,7 @@ class Safety:
             self.hooks.call(self.settings.on_strike, identity.safety_identifier, event)
 
     def ask(
-        self, question: Question, *, priority: Priority, who: str, address: str
+        self, question: Question, *, priority: Priority, who: str | None, address: str | None
     ) -> Future[Verdict]:
         """Port: start moderation."""
         return self.desk.ask(question, priority=priority, who=who, address=address)

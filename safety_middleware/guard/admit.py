@@ -82,8 +82,7 @@ class Guard:
             return turn.findings.decision
         question = self._question(turn, content)
         if question is not None:
-            priority, who = self._priority(turn), turn.safety_identifier
-            asking = StartModeration(question, priority, who, address.safety_identifier)
+            asking = self._asking(turn, question, address)
             self._asked(turn, asking, (yield from asking))
         if turn.policy.observe or turn.judged is None:
             turn.decide(ALLOWED)
@@ -183,6 +182,13 @@ class Guard:
         own = turn.policy.sample
         return self._tiers.samples.get(turn.tier, 1.0) if own is None else own
 
+    def _asking(self, turn: Turn, question: Question, address: Identity) -> StartModeration:
+        """Who asks, for their share of the budget: a limit that is off bounds no share either."""
+        policy, priority = turn.policy, self._priority(turn)
+        who = None if _own_limits(turn) is None else turn.safety_identifier
+        where = None if policy.address_limits is None else address.safety_identifier
+        return StartModeration(question, priority, who, where)
+
     def _priority(self, turn: Turn) -> Priority:
         """Whose questions go before: where some would do, this one may be cut."""
         if self._share(turn) < 1:
@@ -239,13 +245,16 @@ def _login(turn: Turn) -> Decision | None:
     return None
 
 
+def _own_limits(turn: Turn) -> str | None:
+    user = turn.identity is not None and turn.identity.kind is Kind.USER
+    return turn.policy.limits if user else turn.policy.anonymous_limits
+
+
 def _buckets(turn: Turn, address: Identity) -> tuple[Bucket, ...]:
     """What the turn counts against: its identity's limits, and its address's."""
     policy, scope = turn.policy, turn.route.scope
-    user = turn.identity is not None and turn.identity.kind is Kind.USER
-    own = policy.limits if user else policy.anonymous_limits
     wanted = (
-        *buckets(own, f"{scope}:{turn.safety_identifier}"),
+        *buckets(_own_limits(turn), f"{scope}:{turn.safety_identifier}"),
         *buckets(policy.address_limits, f"{scope}:{address.safety_identifier}:all"),
     )
     if not wanted:

@@ -56,7 +56,7 @@ class Ports(Protocol):
         ...
 
     def ask(
-        self, question: Question, *, priority: Priority, who: str, address: str
+        self, question: Question, *, priority: Priority, who: str | None, address: str | None
     ) -> Future[Verdict]:
         """Start moderation, counted against what *who* and *address* may use; never blocks."""
         ...
@@ -111,13 +111,13 @@ class StartModeration(Step["Future[Verdict]"]):
         question: What is asked.
         priority: How it stands to the questions of others when the budget is short.
         who: The safety identifier of who speaks, and
-        address: that of their address: neither may use up the budget.
+        address: that of their address: neither may use up the budget. None bounds no share.
     """
 
     question: Question
     priority: Priority
-    who: str
-    address: str
+    who: str | None
+    address: str | None
 
     def ask(self, ports: Ports) -> Future[Verdict]:
         """Ask the port."""

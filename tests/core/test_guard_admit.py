@@ -110,6 +110,25 @@ def test_the_steps_come_in_the_order_of_their_cost(
     assert turn.findings.input_chars == 5
 
 
+def test_a_limit_that_is_off_bounds_no_share_of_the_budget(
+    guard: Guard, turn_of: MakeTurn, identity: Identity, address: Identity
+) -> None:
+    def asked(**fields: Any) -> tuple[str | None, str | None]:
+        flow = guard.admit(turn_of(**fields), identity, address)
+        step: Any = next(flow)
+        answers = {LoadStanding: Standing(), Hit: Hits(), ReadBody: message("hello")}
+        while not isinstance(step, StartModeration):
+            step = flow.send(answers[type(step)])
+        flow.close()
+        return step.who, step.address
+
+    who, where = identity.safety_identifier, address.safety_identifier
+    assert asked() == (who, where)
+    assert asked(limits=None) == (None, where)
+    assert asked(address_limits=None) == (who, None)
+    assert asked(limits=None, address_limits=None) == (None, None)
+
+
 def test_anonymous_turns_have_the_limits_of_strangers(
     guard: Guard, turn_of: MakeTurn, session: Identity, address: Identity
 ) -> None:

@@ -96,7 +96,7 @@ def test_a_sample_without_room_is_let_through_on_record(
 
 
 def test_an_address_that_had_its_share_leaves_the_rest_to_others(chat: Callable[..., Say]) -> None:
-    say = chat(moderation_requests=100)
+    say = chat(moderation_requests=100, address_limits="1000/minute")
     assert [say(f"text {n}")[0] for n in range(6)] == [200] * 5 + [503]
     status, record = say("text 7")
     assert (status, record.skipped["moderation"]) == (503, "share")

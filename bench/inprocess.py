@@ -50,12 +50,13 @@ def rounds(runs: dict[str, Callable[[], float]]) -> Found:
     }
 
 
-def starlette() -> Found:
-    from safety_middleware_starlette import SafetyMiddleware
+def starlette() -> Found:  # noqa: C901  # a small app, and what calls it
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
+
+    from safety_middleware_starlette import SafetyMiddleware
 
     async def handler(request: Request) -> PlainTextResponse:
         await request.body()
@@ -73,10 +74,22 @@ def starlette() -> Found:
 
     async def call(built: Starlette, path: str) -> None:
         scope = {
-            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())],
-            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http", "root_path": "",
-            "http_version": "1.1", "asgi": {"version": "3.0"}, "state": {},
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(BODY)).encode()),
+            ],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+            "root_path": "",
+            "http_version": "1.1",
+            "asgi": {"version": "3.0"},
+            "state": {},
         }
 
         async def receive() -> dict[str, Any]:
@@ -99,8 +112,10 @@ def starlette() -> Found:
 
     bare, guarded = app(guarded=False), app(guarded=True)
     runs = {
-        "bare": run(bare, "/plain"), "unprotected": run(guarded, "/plain"),
-        "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
+        "bare": run(bare, "/plain"),
+        "unprotected": run(guarded, "/plain"),
+        "bare chat": run(bare, "/chat"),
+        "protected, no call": run(guarded, "/chat"),
     }
     try:
         return rounds(runs)
@@ -111,8 +126,9 @@ def starlette() -> Found:
 
 def flask() -> Found:
     from flask import Flask, request
-    from safety_middleware_flask import SafetyMiddleware
     from werkzeug.test import EnvironBuilder
+
+    from safety_middleware_flask import SafetyMiddleware
 
     def app(*, guarded: bool) -> Flask:
         built = Flask("bench")
@@ -125,7 +141,9 @@ def flask() -> Found:
     def run(built: Flask, path: str) -> Callable[[], float]:
         def many() -> float:
             environs = [
-                EnvironBuilder(path=path, method="POST", data=BODY, content_type="application/json").get_environ()
+                EnvironBuilder(
+                    path=path, method="POST", data=BODY, content_type="application/json"
+                ).get_environ()
                 for _ in range(CALLS)
             ]
             began = time.thread_time()
@@ -138,14 +156,20 @@ def flask() -> Found:
         return many
 
     bare, guarded = app(guarded=False), app(guarded=True)
-    return rounds({
-        "bare": run(bare, "/plain"), "unprotected": run(guarded, "/plain"),
-        "bare chat": run(bare, "/chat"), "protected, no call": run(guarded, "/chat"),
-    })
+    return rounds(
+        {
+            "bare": run(bare, "/plain"),
+            "unprotected": run(guarded, "/plain"),
+            "bare chat": run(bare, "/chat"),
+            "protected, no call": run(guarded, "/chat"),
+        }
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--framework", choices=("starlette", "flask"), default="starlette")
     chosen = parser.parse_args().framework
     with tempfile.TemporaryDirectory() as scratch:

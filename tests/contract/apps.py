@@ -51,12 +51,13 @@ def said(body: bytes) -> str:
 async def streamed(client: AsyncOpenAI, text: str, seen: Seen) -> AsyncIterator[str]:
     """The model's answer, piece by piece."""
     try:
-        stream = await client.chat.completions.create(
+        # the SDK's stream and its iterator are a cycle: closed here, not when it is collected
+        async with await client.chat.completions.create(
             model="gpt-4o", messages=[{"role": "user", "content": text}], stream=True
-        )
-        async for chunk in stream:
-            if chunk.choices and chunk.choices[0].delta.content:
-                yield chunk.choices[0].delta.content
+        ) as stream:
+            async for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content
         seen.ended.append("whole")
     except BaseException as end:
         seen.ended.append(type(end).__name__)
@@ -66,12 +67,12 @@ async def streamed(client: AsyncOpenAI, text: str, seen: Seen) -> AsyncIterator[
 def streamed_blocking(client: OpenAI, text: str, seen: Seen) -> Iterator[str]:
     """The same with the blocking client."""
     try:
-        stream = client.chat.completions.create(
+        with client.chat.completions.create(
             model="gpt-4o", messages=[{"role": "user", "content": text}], stream=True
-        )
-        for chunk in stream:
-            if chunk.choices and chunk.choices[0].delta.content:
-                yield chunk.choices[0].delta.content
+        ) as stream:
+            for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content
         seen.ended.append("whole")
     except BaseException as end:
         seen.ended.append(type(end).__name__)

@@ -7,7 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ahocorasick_rs import BytesAhoCorasick
 
@@ -50,17 +50,41 @@ class Hit(NamedTuple):
     dress: str
 
 
+class Named(Protocol):
+    """What a match says of its term: a ``Term``, or a ``Label``."""
+
+    @property
+    def id(self) -> str:
+        """The term's id."""
+        ...
+
+    @property
+    def category(self) -> str:
+        """The term's category."""
+        ...
+
+    @property
+    def severity(self) -> int:
+        """The term's severity."""
+        ...
+
+
 class Engine:
     """Terms compiled for one severity. Never changed, so threads may share it."""
 
     __slots__ = ("_forms", "_lock", "compiled", "folder", "terms")
 
-    def __init__(self, terms: Sequence[Term], allow: Sequence[str], severity: int) -> None:
+    def __init__(self, terms: Sequence[Named], compiled: Compiled) -> None:
         self.terms = terms
         self.folder = folder()
-        self.compiled: Compiled = compile_terms(terms, allow, severity, self.folder)
+        self.compiled = compiled
         self._forms: Masks | None = None
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, terms: Sequence[Term], allow: Sequence[str], severity: int) -> Engine:
+        """Compile terms that count from a severity on."""
+        return cls(terms, compile_terms(terms, allow, severity, folder()))
 
     def blocked(self, text: str) -> bool:
         """Whether any term that counts is there."""

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from html import unescape
 from typing import Final, NamedTuple
 
 __all__ = ["Reading", "retraced", "rewritten"]
@@ -106,6 +105,8 @@ def _backslash(escape: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _entity(entity: str) -> str:
+    from html import unescape  # noqa: PLC0415 - its table of entities takes long to import
+
     return unescape(entity)
 
 

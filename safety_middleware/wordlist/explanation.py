@@ -64,8 +64,8 @@ class Explanation:
 
 def explain(terms: Sequence[Term], allow: Sequence[str], severity: int, text: str) -> Explanation:
     """Explain a text: what the terms find in it, at any severity and without allow rules."""
-    strict = Engine([replace(term, allow=()) for term in terms], (), 1)
-    ruled = Engine(terms, allow, severity)
+    strict = Engine.of([replace(term, allow=()) for term in terms], (), 1)
+    ruled = Engine.of(terms, allow, severity)
     blocking = {(match.term, match.start, match.end) for match in ruled.find_all(text)}
     findings: list[Finding] = []
     for match, hit in strict.findings(text):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from pathlib import Path
+from itertools import groupby
 from typing import Final
 
 from .escapes import Reading
@@ -63,13 +64,13 @@ class Folder:
                 self._quick[code] = reading
         self._strict = frozenset(map(chr, strict))
         every = _class(self.lookalikes)
-        self._every = frozenset(every + "abcdefghijklmnopqrstuvwxyz")
+        self._every = self.lookalike.union("abcdefghijklmnopqrstuvwxyz")
         # Each pattern begins with a set of characters, which is what ``re`` looks for fastest.
         low = _class(code for code in table if _ASCII < code < _ASTRAL)
         self._foldable = re.compile(f"[{low}\U00010000-\U0010ffff]+")
         self._mixed = re.compile(f"[a-z{every}]++")
         rare = self._strict.difference(_EVERYDAY)
-        self._rare = re.compile(f"[{''.join(sorted(rare))}]+")
+        self._rare = re.compile(f"[{_class(map(ord, rare))}]+")
 
     def fold(self, text: str) -> str:
         """Fold a text; ASCII is only put in lower case."""
@@ -157,7 +158,8 @@ class Folder:
 @lru_cache(maxsize=1)
 def folder() -> Folder:
     """The tables that ship; read once."""
-    document = json.loads((Path(__file__).parent / "data" / "fold.json").read_bytes())
+    with open(os.path.join(os.path.dirname(__file__), "data", "fold.json"), "rb") as file:  # noqa: PTH118, PTH120, PTH123 - pathlib takes long to import
+        document = json.loads(file.read())
     table, lookalikes, strict = (_table(document[part]) for part in ("fold", "lookalike", "strict"))
     # Lone surrogates cannot be encoded, and the automaton reads bytes.
     table.update(dict.fromkeys(range(0xD800, 0xE000), "\ufffd"))
@@ -184,4 +186,10 @@ def _borders(flat: str) -> list[int]:
 
 
 def _class(codes: Iterable[int]) -> str:
-    return "".join(map(chr, sorted(codes)))
+    """Characters as the inside of a regular expression's set, in ranges: quicker to compile."""
+    ordered = sorted(codes)
+    ranges = ""
+    for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]):
+        members = [code for _, code in run]
+        ranges += f"{chr(members[0])}-{chr(members[-1])}"
+    return ranges

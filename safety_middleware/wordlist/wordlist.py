@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from safety_middleware.errors import SettingsError
 
 from .engine import Engine
-from .explanation import Explanation, explain
-from .source import read_file, read_lines
+from .shipped import DATA, load
 from .stream import Stream
 from .term import Match, Term
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .explanation import Explanation
 
 __all__ = ["LANGUAGES", "Wordlist"]
 
@@ -51,11 +54,11 @@ class Wordlist:
     ) -> None:
         if severity not in range(1, 5):
             raise SettingsError("wordlist", f"severity {severity!r}", "Use 1 to 4.")
-        self._terms = tuple({t.id: t for t in map(_as_term, _several(terms))}.values())
-        self._allow = tuple(dict.fromkeys(_several(allow)))
+        self._terms: tuple[Term, ...] | None = _distinct(map(_as_term, _several(terms)))
+        self._allow: tuple[str, ...] | None = tuple(dict.fromkeys(_several(allow)))
         self._severity = severity
         self._lock = threading.Lock()
-        self._engines = {severity: Engine(self._terms, self._allow, severity)}
+        self._engines = {severity: Engine.of(self._terms, self._allow, severity)}
 
     @classmethod
     def default(
@@ -66,7 +69,19 @@ class Wordlist:
         Raises:
             SettingsError: If a language does not ship; ``LANGUAGES`` are those that do.
         """
-        return _default(_languages(LANGUAGES if languages is None else languages), severity)
+        chosen = _languages(LANGUAGES if languages is None else languages)
+        if severity == BLOCKING and len(chosen) == len(LANGUAGES):
+            return cls._whole()
+        return _default(chosen, severity)
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def _whole(cls) -> Wordlist:
+        """All that ships, as it was compiled ahead; its terms are read when they are asked for."""
+        words = Wordlist()
+        words._terms = words._allow = None
+        words._engines = {BLOCKING: Engine(*load())}
+        return words
 
     @classmethod
     def load(cls, path: str | Path, *, severity: int | None = None) -> Wordlist:
@@ -78,21 +93,27 @@ class Wordlist:
         Raises:
             SettingsError: If the file cannot be read or an entry is not valid.
         """
+        from .source import read_file  # noqa: PLC0415 - its parsers are not needed for the default list
+
         read = read_file(path)
         terms, allow = read.terms, read.allow
         if read.languages is not None:
-            ours, exceptions = _shipped(_languages(read.languages))
+            ours, exceptions = read_shipped(_languages(read.languages))
             terms, allow = (*_without(ours, read.remove), *terms), (*exceptions, *allow)
         return cls(terms, allow, severity=severity or read.severity or BLOCKING)
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """All terms, those too mild to count as well."""
+        if self._terms is None:
+            self._terms = _distinct(read_shipped(frozenset(LANGUAGES))[0])
         return self._terms
 
     @property
     def allow(self) -> tuple[str, ...]:
         """The words and phrases that are innocent although they hold a term."""
+        if self._allow is None:
+            self._allow = read_shipped(frozenset(LANGUAGES))[1]
         return self._allow
 
     @property
@@ -125,29 +146,31 @@ class Wordlist:
 
     def explain(self, text: str) -> Explanation:
         """Say what was found at any severity, how it was read, and which allow rule applied."""
-        return explain(self._terms, self._allow, self._severity, text)
+        from .explanation import explain  # noqa: PLC0415 - for operators only
+
+        return explain(self.terms, self.allow, self._severity, text)
 
     def with_terms(self, terms: Iterable[str | Term] = (), allow: Iterable[str] = ()) -> Wordlist:
         """Return a new list with more terms and allowed phrases; equal ids are replaced."""
         return Wordlist(
-            (*self._terms, *_several(terms)),
-            (*self._allow, *_several(allow)),
+            (*self.terms, *_several(terms)),
+            (*self.allow, *_several(allow)),
             severity=self._severity,
         )
 
     def without(self, terms: Iterable[str]) -> Wordlist:
         """Return a new list without some terms, named by id, headword or variant."""
-        return Wordlist(_without(self._terms, names=terms), self._allow, severity=self._severity)
+        return Wordlist(_without(self.terms, names=terms), self.allow, severity=self._severity)
 
     def at(self, severity: int) -> Wordlist:
         """Return the same terms, counted from another severity on."""
-        return Wordlist(self._terms, self._allow, severity=severity)
+        return Wordlist(self.terms, self.allow, severity=severity)
 
     def __len__(self) -> int:
-        return len(self._terms)
+        return len(self.terms)
 
     def __repr__(self) -> str:
-        return f"<Wordlist of {len(self._terms)} terms, from severity {self._severity}>"
+        return f"<Wordlist of {len(self.terms)} terms, from severity {self._severity}>"
 
     def _engine(self, severity: int | None) -> Engine:
         wanted = self._severity if severity is None else severity
@@ -155,13 +178,17 @@ class Wordlist:
         if engine is None:
             with self._lock:
                 if wanted not in self._engines:
-                    self._engines[wanted] = Engine(self._terms, self._allow, wanted)
+                    self._engines[wanted] = Engine.of(self.terms, self.allow, wanted)
                 engine = self._engines[wanted]
         return engine
 
 
 def _as_term(term: str | Term) -> Term:
     return term if isinstance(term, Term) else Term(text=term)
+
+
+def _distinct(terms: Iterable[Term]) -> tuple[Term, ...]:
+    return tuple({term.id: term for term in terms}.values())
 
 
 def _several(items: Iterable[_T]) -> Iterable[_T]:
@@ -187,17 +214,23 @@ def _languages(wanted: Iterable[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=16)
 def _default(languages: frozenset[str], severity: int) -> Wordlist:
-    return Wordlist(*_shipped(languages), severity=severity)
+    return Wordlist(*read_shipped(languages), severity=severity)
 
 
 @lru_cache(maxsize=16)
-def _shipped(languages: frozenset[str]) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+def read_shipped(languages: frozenset[str]) -> tuple[tuple[Term, ...], tuple[str, ...]]:
     """The terms that ship for some languages, and the exceptions, which are for all."""
-    folder = Path(__file__).parent / "data"
+    from .source import read_lines  # noqa: PLC0415 - as in ``load``
+
     terms = tuple(
         term
         for language in LANGUAGES
         if language in languages
-        for term in read_lines((folder / "terms" / f"{language}.txt").read_text("utf-8"), language)
+        for term in read_lines(_text(f"terms/{language}.txt"), language)
     )
-    return terms, tuple((folder / "exceptions.txt").read_text("utf-8").splitlines())
+    return terms, tuple(_text("exceptions.txt").splitlines())
+
+
+def _text(name: str) -> str:
+    with open(f"{DATA}/{name}", encoding="utf-8") as file:  # noqa: PTH123 - pathlib takes long to import
+        return file.read()

@@ -138,6 +138,7 @@ def test_the_flask_example_answers_and_refuses(api: FakeOpenAI) -> None:
     refused = browser.post("/chat", json={"message": "UNSAFE"})
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (400, "content_blocked")
     names["client"].close()
+    names["app"].extensions["safety_middleware"].safety.close()
     (call,) = api.calls("/responses")
     assert call.body["max_output_tokens"] == 4096
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from ahocorasick_rs import AhoCorasick, BytesAhoCorasick, Implementation
@@ -114,7 +115,7 @@ class Sorted(NamedTuple):
 
     rules: Sequence[Spelling]
     shift: int
-    bare: Mapping[bytes, Sequence[Spelling]]
+    bare: Mapping[bytes, tuple[Spelling, ...]]
     allowed: frozenset[str]
     allowed_masks: frozenset[str]
     longest: int
@@ -136,8 +137,11 @@ def sort_out(terms: Sequence[Term], allow: Iterable[str], severity: int, folder:
     rules, phrases = _spellings(counting, terms, folder)
     stars = frozenset(text for text in allows if "*" in text)
     words = frozenset(text for text in allows if text.isalpha())
-    bare = _bare((*rules.values(), *phrases.values()))
-    direct = _near(counting, allows, folder) | rules
+    bare = _bare(chain(rules.values(), phrases.values()))
+    longest = max(map(len, chain(rules, phrases)), default=0)
+    direct = rules
+    for form, spelling in _near(counting, allows, folder).items():
+        direct.setdefault(form, spelling)
     for text in sorted(allows - stars - words):
         for form in (text, text.replace(" ", "-")):
             direct.setdefault(form, Spelling(-1, ALLOW, form, NO_ACCENTS, False))
@@ -149,7 +153,7 @@ def sort_out(terms: Sequence[Term], allow: Iterable[str], severity: int, folder:
         bare,
         words,
         stars,
-        max(map(len, (*rules, *phrases)), default=0),
+        longest,
         max(map(len, allows), default=0),
     )
 
@@ -164,7 +168,7 @@ def assemble(parts: Sorted) -> Compiled:
         parts.rules,
         parts.shift,
         BytesAhoCorasick(letters, implementation=_kind(len(letters))) if letters else None,
-        list(map(tuple, parts.bare.values())),
+        list(parts.bare.values()),
         parts.allowed,
         parts.allowed_masks,
         parts.longest,
@@ -182,7 +186,9 @@ def _spellings(
         mode = _MODES[term.mode]
         for text in term.spellings:
             folded = _folded(text, folder)
-            exact = frozenset({text.lower()} if term.exact and not text.isascii() else ())
+            exact = NO_ACCENTS
+            if term.exact and not text.isascii():
+                exact = frozenset({text.lower()})
             bare = folded.replace(" ", "")
             evades = len(bare) >= SHORTEST_EVASION and not term.exact
             evades = evades and bare.isascii() and bare.isalpha()
@@ -212,20 +218,21 @@ def _near(
 
 
 def _folded(text: str, folder: Folder) -> str:
-    return " ".join(folder.fold(text).split())
+    folded = " ".join(folder.fold(text).split())
+    return text if folded == text else folded  # one string of two that are equal
 
 
-def _bare(spellings: Iterable[Spelling]) -> dict[bytes, list[Spelling]]:
-    patterns: dict[bytes, list[Spelling]] = {}
+def _bare(spellings: Iterable[Spelling]) -> dict[bytes, tuple[Spelling, ...]]:
+    patterns: dict[bytes, tuple[Spelling, ...]] = {}
     for spelling in spellings:
         if not spelling.evades:
             continue
         full = skeleton(spelling.text)
-        patterns.setdefault(full, []).append(spelling)
+        patterns[full] = (*patterns.get(full, ()), spelling)
         if _DOUBLE.search(full):
             pressed, _ = press(full)
             if len(pressed) >= SHORTEST_EVASION:
-                patterns.setdefault(pressed, []).append(spelling)
+                patterns[pressed] = (*patterns.get(pressed, ()), spelling)
     return patterns
 
 

@@ -12,7 +12,8 @@ __all__ = ["HIDERS", "Masks", "masks", "stars", "unmask"]
 
 HIDERS: Final = ("*", "#", "%", "@")
 _SIGNS: Final = str.maketrans("#%@", "***")
-_MASKED: Final = re.compile(r"([a-z]{1,12})(\*+)(?=([a-z]{0,12}))")
+_HIDDEN: Final = re.compile(r"\*(?<=[a-z]\*)\**(?=([a-z]{0,12}))")
+_LETTERS: Final = re.compile(r"[a-z]*")
 _REACH: Final = 12
 """Letters looked at on either side of the signs, and the most signs together."""
 
@@ -64,11 +65,15 @@ def unmask(flat: str, known: Masks) -> Iterator[tuple[int, int, Spelling]]:
     A spelling that may stand inside a word is looked for there; others must be the whole word.
     """
     starred = stars(flat)
-    for found in _MASKED.finditer(starred):
-        left, hidden, right = found.groups()
-        if len(hidden) > _REACH or len(left) + len(hidden) + len(right) < SHORTEST_EVASION:
+    right, end = "", 0
+    for found in _HIDDEN.finditer(starred):
+        place, stop = found.span()
+        # Mostly the letters before these signs are those that followed the last ones.
+        left = right if end + len(right) == place else _letters_before(starred, place)
+        (right, end), hidden = (found[1], stop), starred[place:stop]
+        if len(hidden) > _REACH or len(left + hidden + right) < SHORTEST_EVASION:
             continue
-        start, word = found.start(), left + hidden + right
+        start, word = place - len(left), left + hidden + right
         spelling = known.forms.get(word)
         if spelling is not None and not _goes_on(starred, start, start + len(word)):
             if not _is_allowed(starred, word, start + len(word), known.allowed):
@@ -78,6 +83,11 @@ def unmask(flat: str, known: Masks) -> Iterator[tuple[int, int, Spelling]]:
             head = left[skipped:] + hidden
             if head in known.heads:
                 yield from _inside(head, right, start + skipped, known.forms)
+
+
+def _letters_before(text: str, place: int) -> str:
+    found = _LETTERS.match(text[max(0, place - _REACH) : place][::-1])
+    return found[0][::-1] if found else ""
 
 
 def _inside(

@@ -52,7 +52,7 @@ def load() -> tuple[list[Label], Compiled]:
     patterns: list[bytes] = document["bare"].encode().split()
     rules: list[list[int]] = document["bare_rules"]
     bare = {
-        pattern: [spellings[place] for place in places]
+        pattern: tuple([spellings[place] for place in places])
         for pattern, places in zip(patterns, rules, strict=True)
     }
     parts = Sorted(

@@ -287,6 +287,10 @@ class Engine:
         for shift in range(min(0, drift), max(0, drift) + 1) if abs(drift) <= _DRIFT else ():
             piece = text[start + shift : end + shift]
             if self.folder.fold(piece) == flat[start:end]:
+                after = end + shift
+                while self.folder.is_mark(text[after : after + 1]):
+                    after += 1
+                piece = text[start + shift : after]
                 break
         else:
             start, end = self.folder.trace(text).origin(start, end)

@@ -39,6 +39,7 @@ class Folder:
     """
 
     __slots__ = (
+        "_border",
         "_every",
         "_foldable",
         "_mixed",
@@ -68,6 +69,7 @@ class Folder:
         # Each pattern begins with a set of characters, which is what ``re`` looks for fastest.
         low = _class(code for code in table if _ASCII < code < _ASTRAL)
         self._foldable = re.compile(f"[{low}\U00010000-\U0010ffff]+")
+        self._border = re.compile(f"[a-z][{every}]|[{every}][a-z]")
         self._mixed = re.compile(f"[a-z{every}]++")
         rare = self._strict.difference(_EVERYDAY)
         self._rare = re.compile(f"[{_class(map(ord, rare))}]+")
@@ -79,8 +81,12 @@ class Folder:
         flat = self._plain(text)
         if flat.isascii():
             return flat
-        places = [place for place in _borders(flat) if flat[place] in self.lookalike]
-        return self._unmixed(flat, places) if places else flat
+        shape = flat.encode("ascii", "replace").translate(_SHAPE)
+        return self._unmixed(flat) if b"a?" in shape or b"?a" in shape else flat
+
+    def is_mark(self, char: str) -> bool:
+        """Whether a character belongs to the one before it, and is left out."""
+        return char != "" and self.table.get(ord(char)) == ""
 
     def trace(self, text: str) -> Reading:
         """Fold a text and keep the way back; slower than ``fold``, same result."""
@@ -134,20 +140,19 @@ class Folder:
             return text.translate(self._quick)
         return text.translate(self.table)
 
-    def _unmixed(self, flat: str, places: list[int]) -> str:
-        """Read the look-alikes in the words around ``places`` as Latin letters."""
+    def _unmixed(self, flat: str) -> str:
+        """Read look-alikes in the words that have Latin letters too as Latin letters."""
         pieces: list[str] = []
         done = 0
-        for place in places:
-            if place < done:
-                continue
-            start = place
-            while start > done and (flat[start - 1] in self._every):
+        while border := self._border.search(flat, done):
+            start = border.start()
+            while start > done and flat[start - 1] in self._every:
                 start -= 1
             word = self._mixed.match(flat, start)
-            if word is not None:
-                pieces += (flat[done:start], word[0].translate(self.lookalikes))
-                done = word.end()
+            if word is None:
+                break
+            pieces += (flat[done:start], word[0].translate(self.lookalikes))
+            done = word.end()
         pieces.append(flat[done:])
         return "".join(pieces)
 
@@ -171,18 +176,6 @@ def _table(readings: dict[str, str]) -> dict[int, str]:
     for reading, characters in readings.items():
         table.update(dict.fromkeys(map(ord, characters), reading))
     return table
-
-
-def _borders(flat: str) -> list[int]:
-    """Where a character that is not ASCII stands beside a Latin letter."""
-    shape = flat.encode("ascii", "replace").translate(_SHAPE)
-    places: list[int] = []
-    for pair, offset in ((b"a?", 1), (b"?a", 0)):
-        place = shape.find(pair)
-        while place >= 0:
-            places.append(place + offset)
-            place = shape.find(pair, place + 1)
-    return sorted(place for place in places if flat[place] > "\x7f")
 
 
 def _class(codes: Iterable[int]) -> str:

@@ -17,6 +17,8 @@ _FILLERS: Final = frozenset("aiuroynkbcdmw")
 
 _APOSTROPHES: Final = ("'", "\u2019")
 
+_EAST_ASIAN: Final = "\u2e80"
+
 _LONG_PHRASE: Final = 8
 """Letters a phrase must have to be found without its spaces."""
 
@@ -43,7 +45,7 @@ def is_separated(flat: str, start: int, end: int, spelling: Spelling, letter: st
         spelling: The spelling the letters make.
         letter: A class of characters that stand for letters, as in a regular expression.
     """
-    inside = flat[start - 1 : start].isalnum() or flat[end : end + 1].isalnum()
+    inside = _is_part(flat[start - 1 : start]) or _is_part(flat[end : end + 1])
     if inside and spelling.mode != SUBSTRING:
         return False
     if end - start == len(spelling.text) - spelling.text.count(" "):
@@ -60,6 +62,11 @@ def is_separated(flat: str, start: int, end: int, spelling: Spelling, letter: st
     if all(len(set(group)) == 1 for group in groups):
         return _is_spelt_out(flat, start, end, gaps, spelling)
     return _is_cut(groups, gaps)
+
+
+def _is_part(char: str) -> bool:
+    """Whether a neighbour belongs to the same word; Chinese needs no space beside Latin letters."""
+    return char.isalnum() and char < _EAST_ASIAN
 
 
 def is_repeated(run: bytes, spelling: Spelling) -> bool:

@@ -380,12 +380,22 @@ def _is_letter(char: str) -> bool:
 
 
 def _letter_before(text: str, place: int) -> bool:
-    return place > 0 and _is_letter(text[place - 1])
+    """Whether the word at ``place`` has begun before; Latin words need no space beside Chinese."""
+    return place > 0 and _is_letter(text[place - 1]) and not _parted(text, place)
 
 
 def _letter_at(text: str, place: int) -> bool:
-    return place < len(text) and _is_letter(text[place])
+    """Whether the word that ends at ``place`` goes on."""
+    return place < len(text) and _is_letter(text[place]) and not _parted(text, place)
 
+
+def _parted(text: str, place: int) -> bool:
+    """Whether one of the characters beside ``place`` is East Asian and the other is not."""
+    return 0 < place < len(text) and (text[place - 1] < _EAST_ASIAN) != (text[place] < _EAST_ASIAN)
+
+
+_EAST_ASIAN: Final = "\u2e80"
+"""From here on scripts are written without spaces, or, as Korean, with endings put to Latin words."""
 
 _LONGEST_WORD: Final = 60
 _OVERLAPPING: Final = 16
@@ -407,8 +417,8 @@ def _word(text: str, start: int, end: int) -> tuple[int, int]:
         left, right = _LETTERS_ON.match(before[::-1]), _LETTERS_ON.match(after)
         return start - (left.end() if left else 0), end + (right.end() if right else 0)
     left_end, right_end = start, end
-    while left_end > start - len(before) and _is_letter(text[left_end - 1]):
+    while left_end > start - len(before) and _letter_before(text, left_end):
         left_end -= 1
-    while right_end < end + len(after) and _is_letter(text[right_end]):
+    while right_end < end + len(after) and _letter_at(text, right_end):
         right_end += 1
     return left_end, right_end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -32,7 +33,7 @@ class Reading(NamedTuple):
 def rewritten(text: str) -> str | None:
     """Undo escapes and direction overrides; None where there are none.
 
-    HTML entities, URL and backslash escapes, invisible tag letters, and text that a right-to-left
+    HTML entities, URL and backslash escapes, kana and Korean in parts, invisible tag letters, and text that a right-to-left
     override shows backwards. Two rounds at most: ``&amp;#102;`` is read as a browser would show it,
     and nothing is undone for ever.
     """
@@ -40,7 +41,7 @@ def rewritten(text: str) -> str | None:
     for _ in range(_ROUNDS):
         before = current
         for sign, pattern, read in _REWRITES:
-            if sign in current:
+            if sign in current if sign else not current.isascii():
                 current = _undone(current, pattern, read)
         if current == before:
             break
@@ -53,7 +54,7 @@ def retraced(text: str) -> Reading:
     whole = Reading(text, places, places[1:])
     for _ in range(_ROUNDS):
         for sign, pattern, read in _REWRITES:
-            if sign in whole.text:
+            if sign in whole.text if sign else not whole.text.isascii():
                 step = _substitute(whole.text, pattern, read)
                 whole = whole if step is None else _compose(whole, step)
     return whole
@@ -110,6 +111,10 @@ def _entity(entity: str) -> str:
     return unescape(entity)
 
 
+def _composed(parts: str) -> str:
+    return unicodedata.normalize("NFC", parts)
+
+
 def _tags(run: str) -> str:
     return "".join([chr(ord(char) - 0xE0000) for char in run])
 
@@ -129,5 +134,8 @@ _REWRITES: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...]] 
         re.compile("\u202e[^\u202c\u202d\n]++\u202c?"),
         lambda run: run.strip(_OVERRIDES)[::-1],
     ),
+    # Voiced kana and Korean syllables in parts, as some file systems write them.
+    ("", re.compile("[\u304b-\u30fb][\u3099\u309a]"), _composed),
+    ("", re.compile("[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?"), _composed),
     ("\U000e007f", re.compile("[\U000e0020-\U000e007e]{3,}+"), _tags),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 
 import pytest
 
@@ -162,3 +163,25 @@ def test_a_list_shows_how_many_terms_it_has_and_none_of_them() -> None:
 
 def test_a_match_is_a_value() -> None:
     assert Match("a", "hate", 4, 0, 1) == Match("a", "hate", 4, 0, 1)
+
+
+def test_latin_words_stand_alone_beside_chinese_and_korean() -> None:
+    words = Wordlist(["durian"])
+    for text in ("他说durian了", "durian이다", "他说 d u r i a n", "「durian」"):
+        assert words.blocked(text)
+    assert not words.blocked("morkdurian了")
+
+
+def test_korean_and_kana_in_parts_are_put_together() -> None:
+    words = Wordlist(["시발놈", "くそばばあ"])
+    for text in ("시발놈", "くそばばあ"):
+        parts = unicodedata.normalize("NFD", text)
+        match = words.find(f"x {parts} x")
+        assert match is not None
+        assert (match.start, match.end) == (2, 2 + len(parts))
+
+
+def test_find_answers_the_first_by_place() -> None:
+    words = Wordlist(["durian", "plumkin"])
+    for text in ("d u r i a n plumkin", "&#100;urian plumkin", "plumkin d*rian", "durian, durian"):
+        assert words.find(text) == words.find_all(text)[0]

@@ -39,7 +39,6 @@ class Folder:
     """
 
     __slots__ = (
-        "_border",
         "_every",
         "_foldable",
         "_mixed",
@@ -69,8 +68,7 @@ class Folder:
         # Each pattern begins with a set of characters, which is what ``re`` looks for fastest.
         low = _class(code for code in table if _ASCII < code < _ASTRAL)
         self._foldable = re.compile(f"[{low}\U00010000-\U0010ffff]+")
-        self._border = re.compile(f"[a-z][{every}]|[{every}][a-z]")
-        self._mixed = re.compile(f"[a-z{every}]++")
+        self._mixed = every
         rare = self._strict.difference(_EVERYDAY)
         self._rare = re.compile(f"[{_class(map(ord, rare))}]+")
 
@@ -144,11 +142,12 @@ class Folder:
         """Read look-alikes in the words that have Latin letters too as Latin letters."""
         pieces: list[str] = []
         done = 0
-        while border := self._border.search(flat, done):
-            start = border.start()
+        border, mixed = _mixing(self._mixed)
+        while found := border.search(flat, done):
+            start = found.start()
             while start > done and flat[start - 1] in self._every:
                 start -= 1
-            word = self._mixed.match(flat, start)
+            word = mixed.match(flat, start)
             if word is None:
                 break
             pieces += (flat[done:start], word[0].translate(self.lookalikes))
@@ -176,6 +175,12 @@ def _table(readings: dict[str, str]) -> dict[int, str]:
     for reading, characters in readings.items():
         table.update(dict.fromkeys(map(ord, characters), reading))
     return table
+
+
+@lru_cache(maxsize=1)
+def _mixing(every: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Where a look-alike stands beside a Latin letter, and words of both; made when first needed."""
+    return re.compile(f"[a-z][{every}]|[{every}][a-z]"), re.compile(f"[a-z{every}]++")
 
 
 def _class(codes: Iterable[int]) -> str:

@@ -50,9 +50,11 @@ def load() -> tuple[list[Label], Compiled]:
     modes = map(int, document["mode"])
     spellings = list(map(Spelling, document["term"], modes, texts, exact, evades))
     patterns: list[bytes] = document["bare"].encode().split()
-    rules: list[list[int]] = document["bare_rules"]
+    rules: list[int | list[int]] = document["bare_rules"]
     bare = {
-        pattern: tuple([spellings[place] for place in places])
+        pattern: (spellings[places],)
+        if isinstance(places, int)
+        else tuple([spellings[place] for place in places])
         for pattern, places in zip(patterns, rules, strict=True)
     }
     parts = Sorted(
@@ -87,7 +89,10 @@ def dump(labels: Sequence[Label], parts: Sorted) -> dict[str, Any]:
             [at, sorted(spelling.exact)] for spelling, at in place_of.items() if spelling.exact
         ],
         "bare": b" ".join(parts.bare).decode(),
-        "bare_rules": [[place_of[s] for s in some] for some in parts.bare.values()],
+        "bare_rules": [
+            place_of[some[0]] if len(some) == 1 else [place_of[s] for s in some]
+            for some in parts.bare.values()
+        ],
         "allowed": " ".join(sorted(parts.allowed)),
         "masks": sorted(parts.allowed_masks),
         "longest": parts.longest,

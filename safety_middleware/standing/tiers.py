@@ -25,7 +25,7 @@ _HOLDS: Mapping[Tier, Hold] = {
     "watched": "handler",
 }
 _SAMPLES: Mapping[Tier, float] = {"new": 1.0, "known": 1.0, "trusted": 0.25}
-_WEIGHTS: Mapping[str, float] = {"*": 1.0, "sexual/minors": 2.5, WORDLIST: 0.5}
+_WEIGHTS: Mapping[str, float] = {"*": 0.5, "sexual/minors": 2.5, WORDLIST: 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,8 +51,8 @@ def test_what_is_named_changes_the_defaults_and_the_rest_stays() -> None:
     assert tiers.holds == {**Tiers().holds, "known": "model"}
     assert tiers.samples == {**Tiers().samples, "trusted": 0.1}
     assert tiers.weight("hate/threatening") == 2
-    assert tiers.weight("violence") == 1
-    assert tiers.weight("wordlist") == 0.5
+    assert tiers.weight("violence") == 0.5
+    assert tiers.weight("wordlist") == 0.25
     assert Tiers(weights={"hate*": 2, "hate": 3}).weight("hate") == 3
 
 

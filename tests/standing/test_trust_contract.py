@@ -72,7 +72,7 @@ def test_strikes_watch_then_suspend_and_the_hooks_are_told(site: Open) -> None:
         {
             "on_strike": into(struck),
             "on_suspend": into(suspended),
-            "tiers": {"suspend_at": 2.5},
+            "tiers": {"suspend_at": 1.25},
         },
         hold="handler",
     )

@@ -97,11 +97,12 @@ def test_a_record_is_saved_soon_without_being_asked_for(memory: Memory) -> None:
 
 
 def test_flushing_an_idle_writer_starts_no_thread(memory: Memory) -> None:
+    before = {*threading.enumerate()}
     writer = memory.writer()
     assert writer.flush(0)
     assert writer.close()
     assert memory.attempts == 0
-    assert not any(thread.name == "safety-records" for thread in threading.enumerate())
+    assert not {*threading.enumerate()} - before
 
 
 def test_a_flush_that_takes_too_long_says_so(memory: Memory) -> None:
@@ -233,13 +234,14 @@ def test_a_hook_that_fails_breaks_nothing(memory: Memory, caplog: pytest.LogCapt
 
 
 def test_closing_saves_what_waits_ends_the_thread_and_lets_go(memory: Memory) -> None:
+    before = {*threading.enumerate()}
     writer = memory.writer()
     for number in range(2000):
         writer.put(record(number))
     assert writer.close(10)
     assert len(memory.saved) == 2000
     assert memory.released == 1
-    assert not any(thread.name == "safety-records" for thread in threading.enumerate())
+    assert not {*threading.enumerate()} - before
 
 
 def test_a_writer_that_was_closed_can_be_used_again(memory: Memory) -> None:

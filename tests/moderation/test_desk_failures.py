@@ -351,6 +351,7 @@ def test_the_breaker_opens_answers_at_once_and_closes_again(
     assert time.perf_counter() - began < 0.3
     assert len(fake.requests) == seen
     fake.heal()
+    fake.moderation_latency = 0.5  # the probe is under way while the others ask
     time.sleep(0.31)  # the rest itself is what passes here
     answers = ask(desk, *[Question(f"{n}") for n in range(10)])
     assert sum(isinstance(answer, Verdict) for answer in answers) == 1

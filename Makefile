@@ -19,7 +19,7 @@ test: $(VENV)/.test
 	$(IN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
-	@failed=; for check in "ruff check" "ruff format --check" "lint-imports --no-cache" mypy pyright; do \
+	@failed=; for check in "ruff check" "ruff format --check" "lint-imports --no-cache" mypy "pyright --pythonpath $(IN)/python"; do \
 	  echo "$$check"; $(IN)/$$check || failed="$$failed, $$check"; \
 	done; test -z "$$failed" || { echo "Failed: $${failed#, }" >&2; exit 1; }
 

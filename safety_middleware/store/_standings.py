@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 from typing import Protocol, TypeAlias
@@ -93,6 +93,7 @@ class Standings:
         self._asleep = 0.0
         self._lock = Lock()
         self._readers: ThreadPoolExecutor | None = None
+        self._loading: dict[Identity, Future[Standing]] = {}
 
     @property
     def waiting(self) -> int:
@@ -127,8 +128,11 @@ class Standings:
         with self._lock:
             if self._readers is None:
                 self._readers = ThreadPoolExecutor(READERS, "safety-standing")
-            readers = self._readers
-        return wait(readers.submit(self._read, identity))
+            reading = self._loading.get(identity)
+            if reading is None:  # turns of one identity that come together go on in their order
+                reading = self._loading[identity] = self._readers.submit(self._read, identity)
+        reading.add_done_callback(lambda _: self._loading.pop(identity, None))
+        return wait(reading)
 
     def tell(self, name: str, event: Event) -> None:
         """Take *event* into the standing called *name*, at once, and have it saved soon."""

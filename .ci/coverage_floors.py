@@ -9,7 +9,7 @@ from pathlib import Path
 
 WHOLE = {"guard", "flow", "content", "identity", "refusal"}
 """Parts in which every line and branch is run by a test."""
-ELSEWHERE = 95.0
+ELSEWHERE = 90.0
 """Per cent, for every other part."""
 
 

@@ -52,7 +52,7 @@ def test_a_clean_turn_counts_for_who_spoke(turn: Turn) -> None:
 def test_a_blocked_turn_counts_against_who_spoke(turn: Turn) -> None:
     turn.findings.add(BLOCKED)
     [counted], record = settled(turn, status=400)
-    assert counted.event == Strike(turn.id, record.at, 1.0, "violence")
+    assert counted.event == Strike(turn.id, record.at, 0.5, "violence")
     assert (record.action, record.reason, record.detail) == (
         "refuse",
         "content_blocked",

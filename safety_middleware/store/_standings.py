@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 from typing import Protocol, TypeAlias
@@ -93,7 +93,6 @@ class Standings:
         self._asleep = 0.0
         self._lock = Lock()
         self._readers: ThreadPoolExecutor | None = None
-        self._loading: dict[Identity, Future[Standing]] = {}
 
     @property
     def waiting(self) -> int:
@@ -128,11 +127,8 @@ class Standings:
         with self._lock:
             if self._readers is None:
                 self._readers = ThreadPoolExecutor(READERS, "safety-standing")
-            reading = self._loading.get(identity)
-            if reading is None:  # turns of one identity that come together go on in their order
-                reading = self._loading[identity] = self._readers.submit(self._read, identity)
-        reading.add_done_callback(lambda _: self._loading.pop(identity, None))
-        return wait(reading)
+            readers = self._readers
+        return wait(readers.submit(self._read, identity))
 
     def tell(self, name: str, event: Event) -> None:
         """Take *event* into the standing called *name*, at once, and have it saved soon."""
